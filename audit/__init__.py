@@ -1,0 +1,1 @@
+"""The tamper-evident audit log: records, canonical form, hash chain, store and verification."""

@@ -1,0 +1,1 @@
+"""Evidence for auditors: control catalogues, evaluation and packages."""

@@ -1,0 +1,1 @@
+"""Policy decisions: engines, the decision cache and the loaded policy set."""

@@ -1,0 +1,256 @@
+"""The whole configuration as pydantic models: every key, its default and its unit.
+
+Reading files, environment and the nearest-key hint are in `gateway.config.loader`.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal, Self
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, model_validator
+
+from identity.spiffe_id import SpiffeIdError, TrustDomain
+
+
+def _trust_domain(value: str) -> str:
+    try:
+        return TrustDomain(value).name
+    except SpiffeIdError as error:
+        raise ValueError(str(error)) from error
+
+
+def _reference(value: str) -> str:
+    if value and not value.startswith(("file:", "env:")):
+        raise ValueError(
+            "a secret is given by reference, never in the file itself: use file:/path/to/file, env:NAME or ${NAME}"
+        )
+    return value
+
+
+TrustDomainName = Annotated[str, AfterValidator(_trust_domain)]
+SecretReference = Annotated[str, AfterValidator(_reference)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,199}$")]
+
+
+class Section(BaseModel):
+    """A section of the configuration: unknown keys are errors, values never change after loading."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class ListenerLimits(Section):
+    """Bounds of the data-plane listener; a client that passes one is cut."""
+
+    header_bytes: int = Field(32_768, ge=1024, le=1_048_576, description="Largest request head, bytes.")
+    body_bytes: int = Field(10_485_760, ge=1024, description="Largest request body, bytes.")
+    handshake_timeout_seconds: float = Field(5.0, gt=0, description="Time for the TLS handshake, seconds.")
+    header_timeout_seconds: float = Field(
+        10.0, gt=0, description="Time from the first byte of a request to the end of its head, seconds."
+    )
+    body_timeout_seconds: float = Field(
+        30.0, gt=0, description="Time from the end of the head to the end of the body, seconds."
+    )
+    idle_timeout_seconds: float = Field(
+        75.0, gt=0, description="Time a kept-alive connection may wait for its next request, seconds."
+    )
+    write_timeout_seconds: float = Field(
+        60.0, gt=0, description="Time a client may leave the answer unread before it is cut, seconds."
+    )
+    connections: int = Field(10_000, ge=1, description="Open connections per worker.")
+    connections_per_identity: int = Field(
+        1024, ge=1, description="Open connections per SPIFFE ID and worker."
+    )
+
+
+class Listener(Section):
+    """The data plane: where agents call, over mutual TLS 1.3."""
+
+    address: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Port = Field(8443, description="TCP port; 0 takes a free one.")
+    workers: int = Field(1, ge=1, le=64, description="Worker processes, each with an audit chain of its own.")
+    drain_seconds: float = Field(
+        30.0, ge=0, description="Time for calls under way to end after SIGTERM, seconds."
+    )
+    limits: ListenerLimits = ListenerLimits()
+
+
+class Admin(Section):
+    """The control plane: another listener, mutual TLS as well, governed by its own policy actions."""
+
+    enabled: bool = Field(True, description="Whether the control plane listens.")
+    address: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Port = Field(8444, description="TCP port; 0 takes a free one.")
+
+
+class Operations(Section):
+    """Health and metrics: plain HTTP, nothing confidential, keep it on an internal address."""
+
+    address: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Port = Field(9464, description="TCP port; 0 takes a free one.")
+
+
+class FederatedBundle(Section):
+    """A foreign trust domain whose members may connect."""
+
+    trust_domain: TrustDomainName = Field(description="Name of the foreign trust domain.")
+    file: Path = Field(description="Its SPIFFE bundle (JWKS) or its CA certificates (PEM).")
+
+
+class Identity(Section):
+    """The trust domain, its embedded authority and the domains it federates with."""
+
+    seal_key: SecretReference = Field(
+        "file:seal.key",
+        description="Reference of the 32-byte key (base64) that seals the authority's private keys at rest.",
+    )
+    svid_ttl_seconds: int = Field(
+        3600, ge=60, le=86_400, description="Lifetime of an X.509-SVID, seconds; at most 86400."
+    )
+    svid_dns_names: list[str] = Field(
+        ["localhost"], description="DNS names in the gateway's own certificate, for clients that check names."
+    )
+    svid_ip_addresses: list[str] = Field(
+        ["127.0.0.1", "::1"], description="IP addresses in the gateway's own certificate."
+    )
+    federated: list[FederatedBundle] = Field([], description="Foreign trust domains that may connect.")
+
+
+class Policy(Section):
+    """Where the policies are and how their decisions are kept."""
+
+    directory: Path = Field(Path("policies"), description="Directory of Rego files and data.yaml files.")
+    cache_entries: int = Field(
+        10_000, ge=0, description="Decisions kept per worker; 0 switches the cache off."
+    )
+
+
+class BackendConfig(Section):
+    """A model server behind the gateway."""
+
+    name: Name = Field(description="Name, unique in this file.")
+    url: HttpUrl = Field(description="Base URL, for instance http://127.0.0.1:8000/v1.")
+    region: str = Field("", description="Region the backend runs in, as the policies name it.")
+    credential: SecretReference = Field(
+        "", description="Reference of the bearer credential sent to the backend; empty for none."
+    )
+    continuous_usage: bool = Field(
+        False,
+        description="The server knows stream_options.continuous_usage_stats (vLLM does); "
+        "usage then survives a disconnect exactly.",
+    )
+    ca_file: Path | None = Field(None, description="CA certificates (PEM) of the backend; default: the system's.")
+    client_cert_file: Path | None = Field(None, description="Client certificate (PEM) shown to the backend.")
+    client_key_file: Path | None = Field(None, description="Key (PEM) of the client certificate.")
+    unsafe_plaintext: bool = Field(
+        False, description="Allow http:// to an address that is not loopback. Recorded in the audit log."
+    )
+    connect_timeout_seconds: float = Field(2.0, gt=0, description="Time to connect, seconds.")
+    first_byte_timeout_seconds: float = Field(
+        120.0, gt=0, description="Time from the request to the head of the answer, seconds."
+    )
+    idle_timeout_seconds: float = Field(
+        60.0, gt=0, description="Longest silence in the middle of an answer, seconds."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.url.username or self.url.password or self.url.query or self.url.fragment:
+            raise ValueError("url takes no user, password, query or fragment; give a credential by reference")
+        host = (self.url.host or "").strip("[]")
+        loopback = host in {"localhost", "::1"} or host.startswith("127.")
+        if self.url.scheme == "http" and not loopback and not self.unsafe_plaintext:
+            raise ValueError(
+                f"{self.url} is plain HTTP to another machine: use https, or set unsafe_plaintext: true"
+            )
+        if (self.client_cert_file is None) != (self.client_key_file is None):
+            raise ValueError("client_cert_file and client_key_file go together")
+        return self
+
+
+class ModelConfig(Section):
+    """A model that callers name, and the backends that serve it."""
+
+    name: Name = Field(description="The model's name as callers write it.")
+    system: str = Field("", description="AI system of the register (policy data `systems`) this model belongs to.")
+    backends: list[Name] = Field(min_length=1, description="Names of the backends that serve it.")
+    upstream_name: str = Field("", description="The model's name on the backends; empty: the same.")
+    max_output_tokens: int = Field(
+        4096, ge=1, description="Output bound reserved and sent when the caller names none, tokens."
+    )
+    context_tokens: int = Field(
+        131_072, ge=1, description="Largest max_tokens a caller may ask for; more is refused, tokens."
+    )
+
+
+class Quota(Section):
+    """The quota ledger. The limits themselves are policy data."""
+
+    lease_seconds: int = Field(
+        900, ge=10, description="When the hold of a call lapses by itself after a crash, seconds."
+    )
+    slots: int = Field(65_536, ge=256, description="Counters the ledger has room for.")
+
+
+class Audit(Section):
+    """The audit log. There is no switch to turn it off."""
+
+    directory: Path | None = Field(None, description="Directory of the log; default: <state_dir>/audit.")
+    pending_records: int = Field(
+        10_000, ge=100, description="Records that may wait for the disk before calls are refused."
+    )
+
+
+class Context(Section):
+    """What the policies are told about where this gateway runs."""
+
+    region: str = Field("local", description="Region of this gateway.")
+    environment: str = Field("development", description="Environment, for instance production.")
+
+
+class Telemetry(Section):
+    """Logs. Metrics are on the operations listener."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level logged.")
+    log_format: Literal["json", "console"] = Field("json", description="JSON lines, or text for a person.")
+
+
+class GatewayConfig(Section):
+    """The configuration of one gateway."""
+
+    trust_domain: TrustDomainName = Field(description="SPIFFE trust domain, for instance example.org.")
+    state_dir: Path = Field(
+        Path("state"), description="Directory of everything the gateway writes, relative to this file."
+    )
+    listener: Listener = Listener()
+    admin: Admin = Admin()
+    operations: Operations = Operations()
+    identity: Identity = Identity()
+    policy: Policy = Policy()
+    backends: list[BackendConfig] = Field(min_length=1, description="Model servers.")
+    models: list[ModelConfig] = Field(min_length=1, description="Models callers may name.")
+    quota: Quota = Quota()
+    audit: Audit = Audit()
+    context: Context = Context()
+    telemetry: Telemetry = Telemetry()
+
+    @model_validator(mode="after")
+    def _check_names(self) -> Self:
+        for kind, names in (("backend", [b.name for b in self.backends]), ("model", [m.name for m in self.models])):
+            twice = sorted({name for name in names if names.count(name) > 1})
+            if twice:
+                raise ValueError(f"{kind} {', '.join(twice)} is defined twice")
+        known = {backend.name for backend in self.backends}
+        for model in self.models:
+            missing = sorted(set(model.backends) - known)
+            if missing:
+                raise ValueError(f"model {model.name} names the unknown backend {', '.join(missing)}")
+        return self
+
+    @property
+    def audit_dir(self) -> Path:
+        """Directory of the audit log."""
+        return self.audit.directory or self.state_dir / "audit"
+
+    def unsafe_options(self) -> list[str]:
+        """Return the unsafe-named options in use, for the audit log and the evidence."""
+        return [f"backends.{b.name}.unsafe_plaintext" for b in self.backends if b.unsafe_plaintext]

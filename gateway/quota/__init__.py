@@ -1,0 +1,1 @@
+"""Quotas: limits, the ledger seam and its stores."""

@@ -1,0 +1,1 @@
+"""Secrets of the backends: the seam and its stores."""

@@ -1,0 +1,1 @@
+"""Backends: the static registry, balancing, health and the client."""

@@ -1,0 +1,83 @@
+"""The upstream seam: send one request to one backend of the registry, read the answer, or cancel."""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """One backend of the static registry, made from the configuration at start and at reload.
+
+    Attributes:
+        name: name in the configuration.
+        base_url: `http(s)://host:port/prefix`, without a trailing slash.
+        region: region the backend runs in, as the policies name it.
+        continuous_usage: answers `stream_options.continuous_usage_stats` (vLLM does).
+        credential: reference of the bearer credential (`file:…`, `env:…`), empty for none.
+        ca_file, client_cert_file, client_key_file: TLS towards the backend; empty for the system's roots
+            and no client certificate.
+        connect_timeout, first_byte_timeout, idle_timeout: seconds.
+    """
+
+    name: str
+    base_url: str
+    region: str
+    continuous_usage: bool
+    credential: str
+    ca_file: str
+    client_cert_file: str
+    client_key_file: str
+    connect_timeout: float
+    first_byte_timeout: float
+    idle_timeout: float
+
+
+class UpstreamAnswer(Protocol):
+    """The answer of a backend while it arrives.
+
+    Attributes:
+        status: HTTP status code.
+        headers: header fields, names in lower case.
+        body: the whole body where it arrived together with the head and has a length; else None.
+    """
+
+    status: int
+    headers: Sequence[tuple[bytes, bytes]]
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """Yield the body's bytes as they arrive.
+
+        Raises:
+            UpstreamError: the connection broke before the end of the body.
+            UpstreamTimeoutError: nothing arrived for the backend's idle timeout.
+        """
+
+    async def read(self, limit: int) -> bytes:
+        """Return the whole body.
+
+        Raises:
+            UpstreamError: larger than `limit` bytes, or broken.
+            UpstreamTimeoutError: as for `chunks`.
+        """
+
+    def close(self) -> None:
+        """Give the connection back if the body was read to its end, else cut it. Idempotent, never raises."""
+
+
+class UpstreamClient(Protocol):
+    """Sends requests to backends over pooled connections. Follows no redirect, keeps no cookie."""
+
+    async def post(
+        self, backend: Backend, path: str, headers: Sequence[tuple[bytes, bytes]], body: bytes
+    ) -> UpstreamAnswer:
+        """Send a POST and return once the answer's head has arrived.
+
+        Raises:
+            UpstreamConnectError: no byte of the request reached a backend; another one may be tried.
+            UpstreamError: the connection broke, or the head is not HTTP.
+            UpstreamTimeoutError: no head within the backend's first-byte timeout.
+        """
+
+    async def close(self) -> None:
+        """Close every connection."""

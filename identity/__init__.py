@@ -1,0 +1,1 @@
+"""SPIFFE identities: parsing, verification, the embedded authority and the registry of agents."""
