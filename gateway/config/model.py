@@ -21,7 +21,8 @@ def _trust_domain(value: str) -> str:
 def _reference(value: str) -> str:
     if value and not value.startswith(("file:", "env:")):
         raise ValueError(
-            "a secret is given by reference, never in the file itself: use file:/path/to/file, env:NAME or ${NAME}"
+            "a secret is given by reference, never in the file itself: "
+            "use file:/path/to/file, env:NAME or ${NAME}"
         )
     return value
 
@@ -138,7 +139,9 @@ class BackendConfig(Section):
         description="The server knows stream_options.continuous_usage_stats (vLLM does); "
         "usage then survives a disconnect exactly.",
     )
-    ca_file: Path | None = Field(None, description="CA certificates (PEM) of the backend; default: the system's.")
+    ca_file: Path | None = Field(
+        None, description="CA certificates (PEM) of the backend; default: the system's."
+    )
     client_cert_file: Path | None = Field(None, description="Client certificate (PEM) shown to the backend.")
     client_key_file: Path | None = Field(None, description="Key (PEM) of the client certificate.")
     unsafe_plaintext: bool = Field(
@@ -171,7 +174,9 @@ class ModelConfig(Section):
     """A model that callers name, and the backends that serve it."""
 
     name: Name = Field(description="The model's name as callers write it.")
-    system: str = Field("", description="AI system of the register (policy data `systems`) this model belongs to.")
+    system: str = Field(
+        "", description="AI system of the register (policy data `systems`) this model belongs to."
+    )
     backends: list[Name] = Field(min_length=1, description="Names of the backends that serve it.")
     upstream_name: str = Field("", description="The model's name on the backends; empty: the same.")
     max_output_tokens: int = Field(
@@ -210,7 +215,9 @@ class Context(Section):
 class Telemetry(Section):
     """Logs. Metrics are on the operations listener."""
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level logged.")
+    log_level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="Lowest level logged."
+    )
     log_format: Literal["json", "console"] = Field("json", description="JSON lines, or text for a person.")
 
 
@@ -235,7 +242,10 @@ class GatewayConfig(Section):
 
     @model_validator(mode="after")
     def _check_names(self) -> Self:
-        for kind, names in (("backend", [b.name for b in self.backends]), ("model", [m.name for m in self.models])):
+        for kind, names in (
+            ("backend", [b.name for b in self.backends]),
+            ("model", [m.name for m in self.models]),
+        ):
             twice = sorted({name for name in names if names.count(name) > 1})
             if twice:
                 raise ValueError(f"{kind} {', '.join(twice)} is defined twice")

@@ -4,7 +4,7 @@ from typing import Any, NoReturn, Protocol
 
 
 class Secret:
-    """A value that prints as `<secret>`, cannot be pickled, formatted or compared, and is read by `reveal`."""
+    """A value that prints as `<secret>` and cannot be pickled or compared; only `reveal` reads it."""
 
     __slots__ = ("_value",)
 
