@@ -1,1 +1,1 @@
-"""One file per wire protocol; `base` is the seam."""
+"""One package per wire protocol; `base` is the seam."""

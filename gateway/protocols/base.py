@@ -46,6 +46,9 @@ class Call:
         choices: how many completions were asked for (`n`, `best_of`, batch size).
         tools: names of the tools offered.
         local: answered by the gateway itself; nothing is forwarded.
+        usage_events_added: `prepare` asked the backend for usage at the end of the stream, the caller did
+            not; the meter takes it out.
+        chunk_usage_added: the same for cumulative usage in every event.
     """
 
     protocol: str
@@ -62,6 +65,8 @@ class Call:
     choices: int = 1
     tools: tuple[str, ...] = ()
     local: bool = False
+    usage_events_added: bool = False
+    chunk_usage_added: bool = False
 
 
 class Meter(Protocol):
@@ -101,13 +106,13 @@ class WireProtocol(Protocol):
         """
 
     def prepare(self, call: Call, *, max_tokens: int, continuous_usage: bool, model: str) -> bytes:
-        """Return the body to forward.
+        """Return the body to forward. Notes on the call what it asked for beyond the caller's wish.
 
         Args:
             call: the parsed request.
             max_tokens: output bound after obligations and reservation (tokens, per choice; 0: unchanged).
             continuous_usage: the backend reports cumulative usage in every chunk when asked.
-            model: the name of the model on the backend.
+            model: the name of the model on the backend; empty: the name the caller used.
         """
 
     def meter(self, call: Call, status: int, headers: Headers) -> Meter:
@@ -117,11 +122,18 @@ class WireProtocol(Protocol):
             UpstreamError: status or content type are not what this call can answer.
         """
 
-    def list_models(self, models: Sequence[Mapping[str, Any]]) -> bytes:
-        """Return the body of the model listing; each entry has `id`, `created` and `owned_by`."""
+    def list_models(self, models: Sequence[Mapping[str, Any]], *, single: bool = False) -> bytes:
+        """Return the body of the model listing, or with `single` of the one model given.
+
+        Each entry has `id`, `created` (UNIX seconds) and `owned_by`.
+        """
 
     def error(self, error: GatewayError, request_id: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
-        """Return headers and body in the shape that the caller's SDK turns into its own exception."""
+        """Return headers and body in the shape that the caller's SDK turns into its own exception.
+
+        The headers are those of the shape (content type and length, request id, retry advice); the caller of
+        this method adds `error.headers`.
+        """
 
     def stream_error(self, error: GatewayError, request_id: str) -> bytes:
         """Return the bytes that end a stream under way with an error the caller's SDK understands."""
