@@ -1,0 +1,172 @@
+"""Trust bundles: the certificates that may sign for one trust domain, as JWKS or PEM.
+
+Rules: SPIFFE Trust Domain and Bundle specification, section 4; X.509-SVID, section 6.
+"""
+
+import json
+from base64 import b64decode, b64encode, urlsafe_b64encode
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import Encoding
+
+from identity.errors import BundleError, SpiffeIdError
+from identity.spiffe_id import TrustDomain
+
+DEFAULT_REFRESH_HINT = 300
+"""Seconds after which a bundle is fetched again when it names no hint."""
+
+MAX_BYTES = 4 * 1024 * 1024
+"""Largest bundle read (bytes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class TrustBundle:
+    """What one trust domain is verified against. No authorities means: trust nothing of that domain.
+
+    Attributes:
+        trust_domain: name of the domain.
+        authorities: CA certificates, DER.
+        sequence: rises with each change of the bundle.
+        refresh_hint: seconds until it should be fetched again.
+    """
+
+    trust_domain: str
+    authorities: tuple[bytes, ...]
+    sequence: int = 0
+    refresh_hint: int = DEFAULT_REFRESH_HINT
+
+    def to_jwks(self) -> bytes:
+        """Return the SPIFFE bundle document."""
+        document = {
+            "keys": [_jwk(x509.load_der_x509_certificate(der)) for der in self.authorities],
+            "spiffe_sequence": self.sequence,
+            "spiffe_refresh_hint": self.refresh_hint,
+        }
+        return json.dumps(document, indent=2, sort_keys=True).encode() + b"\n"
+
+    def to_pem(self) -> bytes:
+        """Return the CA certificates as PEM."""
+        return b"".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM) for der in self.authorities)
+
+
+def load_bundle(trust_domain: str, path: Path) -> TrustBundle:
+    """Read a bundle file, JWKS or PEM.
+
+    Raises:
+        BundleError: not readable or malformed; the message names the file.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise BundleError(f"the trust bundle {path} cannot be read: {error.strerror}") from error
+    if len(data) > MAX_BYTES:
+        raise BundleError(f"the trust bundle {path} has more than {MAX_BYTES} bytes")
+    try:
+        if data.lstrip().startswith(b"{"):
+            return parse_jwks(trust_domain, data)
+        return parse_pem(trust_domain, data)
+    except BundleError as error:
+        raise BundleError(f"{path}: {error}") from error
+
+
+def parse_pem(trust_domain: str, data: bytes) -> TrustBundle:
+    """Parse CA certificates in PEM. An empty file is refused: a withdrawal is written as a JWKS without keys."""
+    try:
+        certificates = x509.load_pem_x509_certificates(data)
+    except ValueError as error:
+        raise BundleError(f"not a PEM file of certificates: {error}") from error
+    return TrustBundle(_domain(trust_domain), tuple(_authority(c) for c in certificates))
+
+
+def parse_jwks(trust_domain: str, data: bytes) -> TrustBundle:
+    """Parse a SPIFFE bundle document. Keys of an unknown use or type are ignored, as the specification asks.
+
+    Raises:
+        BundleError: not a bundle document, or an `x509-svid` key without exactly one certificate.
+    """
+    try:
+        document = json.loads(data)
+    except ValueError as error:
+        raise BundleError(f"not JSON: {error}") from error
+    if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
+        raise BundleError("not a SPIFFE bundle: the member 'keys' is missing")
+    authorities = [
+        _x5c(key)
+        for key in document["keys"]
+        if isinstance(key, dict) and key.get("use") == "x509-svid" and key.get("kty") in {"EC", "RSA", "OKP"}
+    ]
+    return TrustBundle(
+        _domain(trust_domain),
+        tuple(authorities),
+        _whole_number(document, "spiffe_sequence", 0),
+        _whole_number(document, "spiffe_refresh_hint", DEFAULT_REFRESH_HINT),
+    )
+
+
+def _x5c(key: dict[str, Any]) -> bytes:
+    chain = key.get("x5c")
+    if not isinstance(chain, list) or len(chain) != 1 or not isinstance(chain[0], str):
+        raise BundleError("a key of use 'x509-svid' must have exactly one certificate in x5c")
+    try:
+        return _authority(x509.load_der_x509_certificate(b64decode(chain[0], validate=True)))
+    except ValueError as error:
+        raise BundleError(f"a certificate in x5c cannot be read: {error}") from error
+
+
+def _authority(certificate: x509.Certificate) -> bytes:
+    try:
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+    except (x509.ExtensionNotFound, ValueError):
+        raise BundleError("a certificate in the bundle is not a signing certificate") from None
+    if not constraints.ca:
+        raise BundleError("a certificate in the bundle is not a signing certificate")
+    return certificate.public_bytes(Encoding.DER)
+
+
+def _whole_number(document: dict[str, Any], name: str, default: int) -> int:
+    value = document.get(name, default)
+    if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+        raise BundleError(f"{name} is not a whole number")
+    return value
+
+
+def _domain(name: str) -> str:
+    try:
+        return TrustDomain(name).name
+    except SpiffeIdError as error:
+        raise BundleError(str(error)) from error
+
+
+def _jwk(certificate: x509.Certificate) -> dict[str, Any]:
+    key = certificate.public_key()
+    shown: dict[str, Any] = {
+        "use": "x509-svid",
+        "x5c": [b64encode(certificate.public_bytes(Encoding.DER)).decode()],
+    }
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        size = (key.curve.key_size + 7) // 8
+        numbers = key.public_numbers()
+        shown |= {
+            "kty": "EC",
+            "crv": f"P-{key.curve.key_size}",
+            "x": _base64url(numbers.x.to_bytes(size)),
+            "y": _base64url(numbers.y.to_bytes(size)),
+        }
+    elif isinstance(key, rsa.RSAPublicKey):
+        public = key.public_numbers()
+        shown |= {
+            "kty": "RSA",
+            "n": _base64url(public.n.to_bytes((public.n.bit_length() + 7) // 8)),
+            "e": _base64url(public.e.to_bytes((public.e.bit_length() + 7) // 8)),
+        }
+    else:
+        raise BundleError(f"a certificate's key is neither ECDSA nor RSA: {type(key).__name__}")
+    return shown
+
+
+def _base64url(data: bytes) -> str:
+    return urlsafe_b64encode(data).rstrip(b"=").decode()
