@@ -1,0 +1,3 @@
+module govgateway/bench/loadgen
+
+go 1.19
