@@ -1,0 +1,1 @@
+"""Runs the benchmark: starts the parts, sends the load, measures the processes."""

@@ -1,0 +1,1 @@
+"""The gateways and bare proxies that are compared, one driver a file."""
