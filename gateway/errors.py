@@ -4,9 +4,11 @@
     ├── RequestError            400  the caller sent something that cannot be served
     │   ├── NotFoundError       404
     │   ├── MethodNotAllowedError 405
+    │   ├── RequestTimeoutError 408
     │   ├── BodyTooLargeError   413
     │   ├── MediaTypeError      415
-    │   └── HeadersTooLargeError 431
+    │   ├── HeadersTooLargeError 431
+    │   └── HttpVersionError    505
     ├── IdentityRefusedError    401  the peer proved no acceptable identity
     ├── PolicyDeniedError       403  the policy said no
     ├── QuotaExceededError      429  a limit is used up
@@ -14,6 +16,7 @@
     │   ├── UpstreamConnectError 502 no byte of the request was sent
     │   └── UpstreamTimeoutError 504
     ├── UnavailableError        503  a part that must answer does not: nothing passes
+    ├── TooManyConnectionsError 503  the listener's bounds on open connections
     └── ConfigError             (start-up and reload only)
 
 Each class names its problem type (RFC 9457, section 3.1.1), which is also the label of its log event
@@ -95,6 +98,12 @@ class MethodNotAllowedError(RequestError):
     title = "This route does not take this method."
 
 
+class RequestTimeoutError(RequestError):
+    slug = "request-timeout"
+    status = 408
+    title = "The request did not arrive in time."
+
+
 class BodyTooLargeError(RequestError):
     slug = "body-too-large"
     status = 413
@@ -111,6 +120,12 @@ class HeadersTooLargeError(RequestError):
     slug = "headers-too-large"
     status = 431
     title = "The request headers are larger than the gateway accepts."
+
+
+class HttpVersionError(RequestError):
+    slug = "http-version-not-supported"
+    status = 505
+    title = "This listener speaks HTTP/1.1 only."
 
 
 class IdentityRefusedError(GatewayError):
@@ -152,6 +167,12 @@ class UnavailableError(GatewayError):
     slug = "unavailable"
     status = 503
     title = "A part of the gateway that must answer does not, so nothing passes."
+
+
+class TooManyConnectionsError(GatewayError):
+    slug = "too-many-connections"
+    status = 503
+    title = "The listener has no room for another connection."
 
 
 class ConfigError(Exception):
