@@ -97,7 +97,7 @@ portkey() {
 build_go() {
   local go
   go=$(PATH=$PATH:/usr/local/go/bin command -v go)
-  (cd "$bench/loadgen" && GOFLAGS=-buildvcs=false GOTOOLCHAIN=local "$go" build -o "$work/bin/" . ./streamer) ||
+  (cd "$bench/loadgen" && CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOTOOLCHAIN=local "$go" build -o "$work/bin/" . ./streamer) ||
     fail "the load generator does not build; it needs Go 1.19 or newer"
 }
 

@@ -12,6 +12,7 @@ from peers.base import CALLS_MODEL, STREAMS_MODEL, Lane, Running, World
 
 AGENT = f"spiffe://{TRUST_DOMAIN}/agent/load"
 GATEWAY = f"spiffe://{TRUST_DOMAIN}/gateway"
+ENOUGH = 1_000_000_000
 
 
 class Govgateway:
@@ -33,7 +34,11 @@ class Govgateway:
         directory = world.directory(f"govgateway-{workers}")
         home = directory / "home"
         config = home / "govgateway.yaml"
-        _govctl(world, "init", "--dir", home, "--trust-domain", TRUST_DOMAIN, "--backend", world.calls_url)
+        _govctl(
+            world,
+            *("init", "--dir", home, "--trust-domain", TRUST_DOMAIN, "--backend", world.calls_url),
+            *("--model", CALLS_MODEL, "--model", STREAMS_MODEL),
+        )
         port, admin, operations = free_ports(3)
         _configure(config, world, port, admin, operations)
         _raise_quotas(home / "policies" / "govgateway" / "limits" / "data.yaml")
@@ -77,33 +82,21 @@ def _govctl(world: World, *arguments: str | Path) -> str:
 
 
 def _configure(path: Path, world: World, port: int, admin: int, operations: int) -> None:
-    """Put the listeners on free ports and the two models on their backends."""
+    """Put the listeners on free ports and the streaming model on its own backend."""
     config: dict[str, Any] = yaml.safe_load(path.read_text())
-    config.setdefault("listener", {}).update({"address": "127.0.0.1", "port": port})
-    config.setdefault("admin", {}).update({"address": "127.0.0.1", "port": admin})
-    config.setdefault("operations", {}).update({"address": "127.0.0.1", "port": operations})
+    for section, number in (("listener", port), ("admin", admin), ("operations", operations)):
+        config.setdefault(section, {}).update({"address": "127.0.0.1", "port": number})
     config.setdefault("telemetry", {})["log_level"] = "warning"
-    system = config["models"][0].get("system", "")
-    config["backends"] = [
-        {"name": "calls", "url": world.calls_url},
-        {"name": "streams", "url": world.streams_url},
-    ]
-    config["models"] = [
-        {"name": CALLS_MODEL, "system": system, "backends": ["calls"]},
-        {"name": STREAMS_MODEL, "system": system, "backends": ["streams"]},
-    ]
+    config["backends"].append({"name": "streams", "url": world.streams_url})
+    for model in config["models"]:
+        if model["name"] == STREAMS_MODEL:
+            model["backends"] = ["streams"]
     path.write_text(yaml.safe_dump(config, sort_keys=False))
 
 
 def _raise_quotas(path: Path) -> None:
-    """Multiply every amount, so that all limits are counted and none is reached."""
-    path.write_text(yaml.safe_dump(_raised(yaml.safe_load(path.read_text())), sort_keys=False))
-
-
-def _raised(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {
-            key: 1_000_000_000 if key == "amount" and isinstance(inner, int) else _raised(inner)
-            for key, inner in value.items()
-        }
-    return [_raised(inner) for inner in value] if isinstance(value, list) else value
+    """Raise every bound out of the way: all limits are counted, none is reached."""
+    data: dict[str, Any] = yaml.safe_load(path.read_text())
+    for limit in data["quota"]:
+        limit.update({name: ENOUGH for name, bound in limit.items() if isinstance(bound, int)})
+    path.write_text(yaml.safe_dump(data, sort_keys=False))
