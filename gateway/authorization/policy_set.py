@@ -1,0 +1,148 @@
+"""One loaded revision of the policies and their data: read, checked as a whole, and never changed after."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from gateway.authorization.engine import Reason, System
+from gateway.authorization.policy_data import PolicyData, check_policy_data
+from gateway.authorization.policy_files import PolicyFiles, read_policy_files
+from gateway.authorization.probes import probe
+from gateway.authorization.rego import Module, RegoError, new_engine
+from gateway.authorization.rego_ast import check_calls, check_references, packages_of
+from gateway.errors import ConfigError
+
+ENTRY_POINT = "data.govgateway.authz.decision"
+"""The rule that decides."""
+
+_STARTS_WITH_FILE = re.compile(r"[^\s:]+\.rego:")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedPolicySet:
+    """A `PolicySet` read from a directory. Immutable, and free to move between threads.
+
+    Attributes:
+        revision: revision of the bundle manifest, else `sha256:` and the digest of `modules`.
+        data_digest: SHA-256 of the canonical data document (hex): sorted keys, no spaces, UTF-8.
+        modules: the Rego files that decide.
+        tests: the Rego tests beside them; they decide nothing.
+        data_json: the canonical data document.
+    """
+
+    revision: str
+    data_digest: str
+    modules: tuple[Module, ...]
+    tests: tuple[Module, ...]
+    data_json: str = field(repr=False)
+    _bindings: Mapping[str, tuple[str, ...]] = field(repr=False)
+    _systems: Mapping[str, System] = field(repr=False)
+    _reasons: Mapping[str, Reason] = field(repr=False)
+    _limits: tuple[Mapping[str, Any], ...] = field(repr=False)
+
+    def roles_of(self, principal_id: str, team: str, kind: str) -> tuple[str, ...]:
+        """Return the sorted roles bound to the principal by id, team or kind, looked up in an index."""
+        bindings = self._bindings
+        roles = {
+            *bindings.get(principal_id, ()),
+            *bindings.get("team:" + team, ()),
+            *bindings.get("kind:" + kind, ()),
+        }
+        return tuple(sorted(roles))
+
+    def system(self, system_id: str) -> System | None:
+        """Return the AI system of the register, or None if the register does not know it."""
+        return self._systems.get(system_id)
+
+    def reason(self, code: str) -> Reason:
+        """Explain a reason code; an unknown code explains itself by its name."""
+        return self._reasons.get(code) or Reason(code, f"The policy refused the call: {code.replace('_', ' ')}.")
+
+    def limits(self) -> tuple[Mapping[str, Any], ...]:
+        """Return the quota limits, as written in `data.govgateway.limits.quota`."""
+        return self._limits
+
+    def new_engine(self) -> Any:
+        """Return a Rego engine with these policies and data. It belongs to the calling thread."""
+        return new_engine(self.modules, self.data_json)
+
+
+def load_policy_set(directory: Path) -> LoadedPolicySet:
+    """Read, check and try out the policies in `directory`.
+
+    Raises:
+        ConfigError: a file, rule or entry cannot be used; the message names it, the cause and the remedy.
+    """
+    files = read_policy_files(directory)
+    tables = check_policy_data(directory, files.data)
+    data = orjson.dumps(files.data, option=orjson.OPT_SORT_KEYS)
+    try:
+        engine = new_engine(files.modules, data.decode())
+        _check_modules(engine, files)
+        _check_tests(files)
+        probe(engine, ENTRY_POINT, tables)
+    except RegoError as error:
+        raise ConfigError(_located(directory, f"{error}. Correct it; until then nothing of it is used.")) from None
+    except ConfigError as error:
+        raise ConfigError(_located(directory, str(error))) from None
+    return LoadedPolicySet(
+        revision=files.revision or _digest(files.modules),
+        data_digest=sha256(data).hexdigest(),
+        modules=files.modules,
+        tests=files.tests,
+        data_json=data.decode(),
+        _bindings={subject: tuple(sorted(set(roles))) for subject, roles in tables.bindings.items()},
+        _systems={name: _system(name, files.data["govgateway"]["systems"][name], tables) for name in tables.systems},
+        _reasons={code: Reason(code, entry.message, entry.remedy) for code, entry in tables.reasons.items()},
+        _limits=tuple(files.data.get("govgateway", {}).get("limits", {}).get("quota", ())),
+    )
+
+
+def _check_modules(engine: Any, files: PolicyFiles) -> None:
+    check_calls(engine)
+    check_references(engine)
+    for name, package in packages_of(engine).items():
+        path = package.split(".")[1:]
+        if not any(_covers(root, path) for root in files.roots):
+            raise ConfigError(f"{name}:1: the package {'.'.join(path)} is outside the manifest's roots.")
+        node: Any = files.data
+        for part in path:
+            node = node.get(part) if isinstance(node, dict) else None
+        if node is not None:
+            raise ConfigError(f"{name}:1: data files give {package}, too; data may not stand in for rules.")
+
+
+def _check_tests(files: PolicyFiles) -> None:
+    """Check the tests: OPA loads them with the policies, so they may not add to a package that decides."""
+    engine = new_engine((*files.modules, *files.tests))
+    names = frozenset(test.name for test in files.tests)
+    check_calls(engine, tests=names)
+    check_references(engine)
+    for name, package in packages_of(engine).items():
+        if name in names and not package.endswith("_test"):
+            raise ConfigError(f"{name}:1: the package of a test ends in _test; {package} decides.")
+
+
+def _located(directory: Path, message: str) -> str:
+    separator = "/" if _STARTS_WITH_FILE.match(message) else ": "
+    return f"{directory}{separator}{message}"
+
+
+def _covers(root: str, path: list[str]) -> bool:
+    parts = root.split("/") if root else []
+    return path[: len(parts)] == parts
+
+
+def _digest(modules: tuple[Module, ...]) -> str:
+    return "sha256:" + sha256(orjson.dumps([[module.name, module.text] for module in modules])).hexdigest()
+
+
+def _system(name: str, written: Mapping[str, Any], tables: PolicyData) -> System:
+    entry = tables.systems[name]
+    attributes = {key: value for key, value in written.items() if key not in {"risk", "data_classes"}}
+    return System(name, entry.risk, tuple(entry.data_classes), attributes)

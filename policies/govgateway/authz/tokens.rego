@@ -1,0 +1,20 @@
+package govgateway.authz
+
+# The bound on output tokens: the system's, and that of the caller's most generous role. A role without
+# a bound sets none.
+
+obligations contains {"type": "clamp_max_tokens", "max_tokens": min(output_bounds)} if {
+	input.action == "model.infer"
+	count(output_bounds) > 0
+}
+
+output_bounds contains registered_system.max_output_tokens
+
+output_bounds contains max(role_bounds) if {
+	count(role_bounds) > 0
+	every role in granting_roles {
+		data.govgateway.roles[role].max_output_tokens
+	}
+}
+
+role_bounds contains data.govgateway.roles[role].max_output_tokens if some role in granting_roles
