@@ -1,0 +1,303 @@
+"""The log as the gateway uses it: append now, wait for the disk later, many records a commit.
+
+`append` gives a record its id and its time and queues it. A writer thread links what is queued, commits it in one
+transaction, and tells the event loop. Nothing is answered before `durable` returned.
+
+When a commit fails, the records of the batch fail with it, except those marked `keep`: these close what was already
+answered, so they are linked again, at their new place, once the store works. Until then `append` refuses everything
+that is not kept. The writer tries the store again by itself.
+"""
+
+import asyncio
+import random
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from hmac import digest as hmac_digest
+from queue import Empty, SimpleQueue
+from typing import Any
+
+from audit.chain import Head, Linked, link
+from audit.errors import AuditStoreError, AuditUnavailableError, CanonicalError
+from audit.event_id import uuid7
+from audit.store import AuditStore, ChainWriter
+
+MAX_BATCH = 1000
+"""Most records in one transaction."""
+
+LINGER_SECONDS = 0.001
+"""Under load commits are at least this far apart, so that each carries more records (seconds)."""
+
+HEAD_SECONDS = 1.0
+"""How often the head is noted beside the chain (seconds)."""
+
+_RETRY_SECONDS = (0.1, 5.0)
+
+
+class Entry:
+    """One record on its way to the disk.
+
+    Attributes:
+        event_id: its id, fixed at once.
+        linked: its place in the chain, once it is durable.
+    """
+
+    __slots__ = ("_failure", "_log", "_waiter", "event_id", "fields", "keep", "linked", "time_ns", "type")
+
+    def __init__(self, log: "AuditLog", record_type: str, fields: dict[str, Any], time_ns: int, *, keep: bool) -> None:
+        self.event_id = uuid7()
+        self.type = record_type
+        self.fields = fields
+        self.time_ns = time_ns
+        self.keep = keep
+        self.linked: Linked | None = None
+        self._failure: str = ""
+        self._waiter: asyncio.Future[None] | None = None
+        self._log = log
+
+    async def durable(self) -> Linked:
+        """Wait until the record is on disk and return its place in the chain.
+
+        Raises:
+            AuditUnavailableError: it is not, and will not be.
+        """
+        if self.linked is None and not self._failure:
+            self._waiter = asyncio.get_running_loop().create_future()
+            await self._waiter
+        if self.linked is None:
+            raise AuditUnavailableError(self._failure)
+        return self.linked
+
+    def resolve(self, linked: Linked | None, failure: str) -> None:
+        """Tell whoever waits. Called on the event loop."""
+        self.linked = linked
+        self._failure = failure
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+
+class AuditLog:
+    """One chain with its writer thread.
+
+    Attributes:
+        log_id: name of the chain.
+        healthy: whether records can be written now.
+        last_commit_seconds: duration of the last commit.
+    """
+
+    def __init__(
+        self,
+        store: AuditStore,
+        log_id: str,
+        *,
+        digest_key: bytes,
+        clock: Callable[[], int],
+        pending_records: int = 10_000,
+    ) -> None:
+        self.log_id = log_id
+        self.healthy = True
+        self.last_commit_seconds = 0.0
+        self._reason = ""
+        self._digest_key = digest_key
+        self._clock = clock
+        self._pending_limit = pending_records
+        self._pending = 0
+        self._queue: SimpleQueue[Entry | None] = SimpleQueue()
+        self._writer = store.open_writer(log_id)
+        self._loop = asyncio.get_running_loop()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._run, name=f"audit-{log_id}", daemon=True)
+        self._thread.start()
+
+    @property
+    def backlog(self) -> int:
+        """Records that wait for the disk."""
+        return self._pending
+
+    @property
+    def reason(self) -> str:
+        """Why the log is not healthy; empty when it is."""
+        return "" if self.healthy else self._reason
+
+    def digest(self, payload: bytes) -> str:
+        """Return the keyed digest of a payload (HMAC-SHA256, hex): short prompts cannot be guessed from it."""
+        return hmac_digest(self._digest_key, payload, "sha256").hex()
+
+    def append(self, record_type: str, fields: dict[str, Any], *, keep: bool = False) -> Entry:
+        """Queue a record; call on the event loop.
+
+        Args:
+            record_type: for instance `access.intent`.
+            fields: what the record says; not to be changed afterwards.
+            keep: the record closes something already answered; it is never given up.
+
+        Raises:
+            AuditUnavailableError: the store does not work, or too many records wait for it (never for `keep`).
+        """
+        if not keep:
+            if not self.healthy:
+                raise AuditUnavailableError(f"The audit log cannot be written: {self._reason}.")
+            if self._pending >= self._pending_limit:
+                raise AuditUnavailableError(f"{self._pending} audit records wait for the disk already.")
+        entry = Entry(self, record_type, fields, self._clock(), keep=keep)
+        self._pending += 1
+        self._queue.put(entry)
+        return entry
+
+    async def close(self) -> None:
+        """Write what is queued and give the chain back. What cannot be written within five seconds is given up."""
+        if self._thread.is_alive():
+            self._closing.set()
+            self._queue.put(None)
+            await asyncio.to_thread(self._thread.join, 10)
+        await asyncio.sleep(0)
+
+    def _run(self) -> None:
+        retained: deque[Entry] = deque()
+        last_end = head_noted = time.monotonic()
+        while True:
+            entry = None if retained else self._queue.get()
+            since = time.monotonic() - last_end
+            if since < LINGER_SECONDS and not self._closing.is_set():
+                time.sleep(LINGER_SECONDS - since)
+            batch, stop = self._take(entry, retained)
+            if batch:
+                retained = self._commit(batch)
+                last_end = time.monotonic()
+                if last_end - head_noted > HEAD_SECONDS:
+                    self._writer.record_head()
+                    head_noted = last_end
+            if stop or self._closing.is_set():
+                if self._queue.empty() and not retained:
+                    break
+                if retained and not self.healthy:
+                    break
+        self._writer.close()
+
+    def _take(self, first: Entry | None, retained: deque[Entry]) -> tuple[list[Entry], bool]:
+        batch: list[Entry] = list(retained)
+        stop = False
+        if first is not None:
+            batch.append(first)
+        elif not batch:
+            stop = True
+        while len(batch) < MAX_BATCH:
+            try:
+                entry = self._queue.get_nowait()
+            except Empty:
+                break
+            if entry is None:
+                stop = True
+            else:
+                batch.append(entry)
+        return batch, stop
+
+    def _commit(self, batch: list[Entry]) -> deque[Entry]:
+        """Link and write a batch; return what has to be tried again."""
+        linked: list[Linked] = []
+        written: list[tuple[Entry, Linked]] = []
+        refused: list[tuple[Entry, str]] = []
+        head = self._writer.head
+        for entry in batch:
+            try:
+                record = link(head, self.log_id, entry.event_id, entry.time_ns, entry.type, entry.fields)
+            except CanonicalError as error:
+                refused.append((entry, f"The audit record of this call cannot be written: {error}."))
+                continue
+            head = Head(record.sequence, record.hash)
+            linked.append(record)
+            written.append((entry, record))
+        begin = time.monotonic()
+        try:
+            if linked:
+                self._writer.append(linked)
+        except AuditStoreError as error:
+            if not self._really_written(head):
+                self._tell([], refused + [(e, str(error)) for e, _ in written if not e.keep])
+                return self._wait_for_store(str(error), deque(e for e, _ in written if e.keep))
+        self.last_commit_seconds = time.monotonic() - begin
+        self._tell(written, refused)
+        return deque()
+
+    def _really_written(self, expected: Head) -> bool:
+        """Whether a commit that reported a failure reached the disk all the same."""
+        try:
+            found = self._writer.read_head()
+        except AuditStoreError:
+            return False
+        if found == expected:
+            self._writer.head = found
+            return True
+        return False
+
+    def _wait_for_store(self, reason: str, retained: deque[Entry]) -> deque[Entry]:
+        """Refuse until the store takes a record again; returns what was kept, to be written next."""
+        self._reason = reason
+        self.healthy = False
+        delay, longest = _RETRY_SECONDS
+        gave_up = time.monotonic() + 5
+        while True:
+            self._closing.wait(delay * random.uniform(0.5, 1.0))  # noqa: S311 - jitter, not a secret
+            while True:
+                try:
+                    entry = self._queue.get_nowait()
+                except Empty:
+                    break
+                if entry is None:
+                    continue
+                if entry.keep:
+                    retained.append(entry)
+                else:
+                    self._tell([], [(entry, reason)])
+            try:
+                head = self._writer.read_head()
+                probe = link(head, self.log_id, uuid7(), self._clock(), "log.recovered", {"cause": reason[:500]})
+                self._writer.head = head
+                self._writer.append([probe])
+            except AuditStoreError as error:
+                self._reason = str(error)
+                delay = min(delay * 2, longest)
+                if self._closing.is_set() and time.monotonic() > gave_up:
+                    return retained
+                continue
+            self.healthy = True
+            return retained
+
+    def _tell(self, written: list[tuple[Entry, Linked]], refused: list[tuple[Entry, str]]) -> None:
+        try:
+            self._loop.call_soon_threadsafe(self._resolve, written, refused)
+        except RuntimeError:
+            return  # the loop is closed: nobody waits any more
+
+    def _resolve(self, written: list[tuple[Entry, Linked]], refused: list[tuple[Entry, str]]) -> None:
+        self._pending -= len(written) + len(refused)
+        for entry, linked in written:
+            entry.resolve(linked, "")
+        for entry, failure in refused:
+            entry.resolve(None, failure)
+
+
+def append_once(
+    store: AuditStore, log_id: str, record_type: str, fields: dict[str, Any], clock: Callable[[], int]
+) -> Linked:
+    """Append one record and wait for the disk: for commands that run once.
+
+    Raises:
+        AuditStoreError: the chain is in use for longer than five seconds, or cannot be written.
+    """
+    deadline = time.monotonic() + 5
+    while True:
+        try:
+            writer: ChainWriter = store.open_writer(log_id)
+            break
+        except AuditStoreError as error:
+            if "another process" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(0.05)
+    try:
+        record = link(writer.head, log_id, uuid7(), clock(), record_type, fields)
+        writer.append([record])
+    finally:
+        writer.close()
+    return record
