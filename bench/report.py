@@ -167,7 +167,9 @@ def setup(raw: Json) -> str:
 def parts(directory: Path) -> str:
     """Return what the parts' own benchmarks printed."""
     texts = {path.stem: path.read_text().rstrip() for path in sorted((directory / "parts").glob("*.txt"))}
-    return "\n\n".join(f"### {name}\n\n```\n{text}\n```" for name, text in texts.items()) or "None was run."
+    # A part that prints Markdown stays as it is; anything else is shown as it was printed.
+    shown = {name: text if "| --" in text else f"```\n{text}\n```" for name, text in texts.items()}
+    return "\n\n".join(f"### {name}\n\n{text}" for name, text in shown.items()) or "None was run."
 
 
 def markdown(raw: Json, summary: Summary, directory: Path) -> str:

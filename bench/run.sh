@@ -97,7 +97,8 @@ portkey() {
 build_go() {
   local go
   go=$(PATH=$PATH:/usr/local/go/bin command -v go)
-  (cd "$bench/loadgen" && CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOTOOLCHAIN=local "$go" build -o "$work/bin/" . ./streamer) ||
+  (cd "$bench/loadgen" &&
+    CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOTOOLCHAIN=local "$go" build -o "$work/bin/" . ./streamer) ||
     fail "the load generator does not build; it needs Go 1.19 or newer"
 }
 
@@ -137,7 +138,7 @@ if [ $parts = yes ]; then
     name=$(basename "$script" .py)
     [ "$name" = report ] && continue
     say "measuring $name by itself"
-    PYTHONPATH=$PWD "$python" "$script" | tee "$output/parts/$name.txt"
+    "$python" "$script" | tee "$output/parts/$name.txt"
   done
 fi
 

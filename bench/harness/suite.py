@@ -48,7 +48,8 @@ class Plan:
     """How long everything takes, seconds where not said.
 
     Attributes:
-        rounds: rounds with one worker, and with two.
+        rounds: rounds with one worker.
+        rounds_two: rounds with two workers, at saturation only.
         saturate: measured time at saturation.
         rate: measured time at the fixed rate.
         stream: measured time with streams open.
@@ -60,6 +61,7 @@ class Plan:
     """
 
     rounds: int
+    rounds_two: int
     saturate: float
     rate: float
     stream: float
@@ -67,7 +69,7 @@ class Plan:
     streams: int = 500
     requests_per_second: float = 200.0
     warmup: float = 1.0
-    heat: float = 4.0
+    heat: float = 3.0
 
     def loads(self, workers: int) -> list[tuple[str, Load]]:
         """Return the loads of one round as (lane, load)."""
@@ -81,8 +83,8 @@ class Plan:
         ]
 
 
-FULL = Plan(rounds=3, saturate=4.0, rate=6.0, stream=2 * STREAM_SECONDS)
-QUICK = Plan(rounds=1, saturate=2.0, rate=3.0, stream=STREAM_SECONDS, warmup=0.5, heat=1.5)
+FULL = Plan(rounds=3, rounds_two=2, saturate=3.0, rate=5.0, stream=1.5 * STREAM_SECONDS)
+QUICK = Plan(rounds=1, rounds_two=1, saturate=2.0, rate=3.0, stream=STREAM_SECONDS, warmup=0.5, heat=1.5)
 
 
 class Suite:
@@ -198,7 +200,7 @@ class Suite:
             smoke(generator, sidecar.port(name, "streams"), bodies["streams"], expected["streams"], name)
             heat = Load("saturate", self._plan.connections_per_worker * workers, 0.0, self._plan.heat)
             generator.send(heat, sidecar.port(name, "calls"), bodies["calls"])
-        for number in range(self._plan.rounds):
+        for number in range(self._plan.rounds if workers == 1 else self._plan.rounds_two):
             turn = number % len(names)
             for name in names[turn:] + names[:turn]:
                 running = targets[name]
@@ -251,7 +253,7 @@ def main() -> int:
     peers = [peer for peer in PEERS if peer.name not in arguments.without]
     plan = QUICK if arguments.quick else FULL
     if arguments.rounds:
-        plan = Plan(**(asdict(plan) | {"rounds": arguments.rounds}))
+        plan = Plan(**(asdict(plan) | {"rounds": arguments.rounds, "rounds_two": arguments.rounds}))
     with contextlib.suppress(PermissionError):
         machine.raise_loopback()
     arguments.output.mkdir(parents=True, exist_ok=True)
