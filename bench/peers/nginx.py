@@ -78,11 +78,14 @@ PROXY = """\
 """
 
 
+# Debian keeps nginx outside a plain user's PATH; run.sh unpacks one where there is none.
+PLACES = f"/usr/sbin:/usr/local/sbin:{Path(__file__).resolve().parent.parent / '.work/nginx/usr/sbin'}"
+
+
 def _binary() -> str:
-    # Debian keeps it outside a plain user's PATH.
-    found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
+    found = shutil.which("nginx") or shutil.which("nginx", path=PLACES)
     if found is None:
-        raise BenchError("nginx is not installed. Run: sudo apt-get install nginx")
+        raise BenchError("nginx is not installed. Run bench/run.sh, which unpacks it under bench/.work.")
     return found
 
 
