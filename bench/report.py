@@ -18,6 +18,11 @@ TOPOLOGY = (
     "`bench/README.md` says how each figure is taken."
 )
 
+STAGES_NOTE = (
+    "Times by the clock, waiting included: `record` waits for the disk where the answer came first, `forward` for the "
+    "backend, and at saturation every stage that waits also waits for the other requests' turns."
+)
+
 Json = dict[str, Any]
 
 
@@ -95,7 +100,7 @@ def bars_table(bars: Iterable[Bar]) -> str:
     return table(["expected of one worker", "measured", ""], [[b.text, b.measured, verdict[b.passed]] for b in bars])
 
 
-def stages_table(summary: Summary) -> str:
+def stages_table(raw: Json, summary: Summary) -> str:
     """Return where the time of our request goes."""
     full, calm = dict(summary.stages("saturate")), dict(summary.stages("rate"))
     if not full and not calm:
@@ -104,7 +109,8 @@ def stages_table(summary: Summary) -> str:
     rows = [[stage, number(full.get(stage), 1), number(calm.get(stage), 1)] for stage in full or calm]
     rows.append(["all stages", number(sum(full.values()), 1), number(sum(calm.values()), 1)])
     rows.append(["CPU of its processes, everything included", number(ours.cpu_ms, 1), NONE])
-    return table(["stage", "µs per request at saturation", "at 200 requests/s"], rows)
+    heading = ["stage", "µs per request at saturation", f"at {fixed_rate(raw):g} requests/s"]
+    return f"{table(heading, rows)}\n\n{STAGES_NOTE}"
 
 
 def notes(raw: Json, summary: Summary) -> list[str]:
@@ -185,7 +191,7 @@ def markdown(raw: Json, summary: Summary, directory: Path) -> str:
         "## Streams",
         streams_table(raw, summary),
         "## Where the time of a request goes",
-        stages_table(summary),
+        stages_table(raw, summary),
         "## Notes",
         "\n".join(f"- {note}" for note in notes(raw, summary)) or "None.",
         "## Set-up",

@@ -7,6 +7,7 @@ SAMPLE = re.compile(r"^(govgateway_stage_(?:seconds|requests)_total)(?:\{([^}]*)
 STAGE = re.compile(r'stage="([^"]*)"')
 
 REQUESTS = "requests"
+STAGES = ("identify", "parse", "decide", "reserve", "record", "forward", "relay", "settle")
 
 
 def stage_counters(port: int) -> dict[str, float]:

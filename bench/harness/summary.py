@@ -5,6 +5,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from harness.metrics import REQUESTS, STAGES
+
 Json = dict[str, Any]
 
 DIRECT = "direct"
@@ -121,13 +123,14 @@ class Summary:
         return [run for run in self._runs if run["stranger_cores_used"] > share]
 
     def stages(self, mode: str) -> list[tuple[str, float]]:
-        """Return (stage, mean microseconds per request) of our gateway, in the order it reports them."""
+        """Return (stage, mean microseconds per request) of our gateway, in the order of a request's life."""
         totals: dict[str, float] = {}
         for run in self._select(OURS, 1, mode):
             for name, value in run.get("counters", {}).items():
                 totals[name] = totals.get(name, 0.0) + value
-        requests = totals.pop("requests", 0.0)
-        return [(name, value / requests * 1e6) for name, value in totals.items()] if requests else []
+        requests = totals.pop(REQUESTS, 0.0)
+        names = sorted(totals, key=lambda name: STAGES.index(name) if name in STAGES else len(STAGES))
+        return [(name, totals[name] / requests * 1e6) for name in names] if requests else []
 
     def bars(self) -> list[Bar]:
         """Return every expectation with what was measured; passed is None where a side is missing."""
