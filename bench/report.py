@@ -19,7 +19,7 @@ TOPOLOGY = (
 )
 
 STAGES_NOTE = (
-    "Times by the clock, waiting included: `record` waits for the disk where the answer came first, `forward` for the "
+    "Times by the clock, waiting included: `relay` waits for the disk where the answer came first, `forward` for the "
     "backend, and at saturation every stage that waits also waits for the other requests' turns."
 )
 
