@@ -47,13 +47,15 @@ class Reservation:
     Attributes:
         id: the lease's number in the ledger.
         tokens: tokens held in each token limit.
-        standings: where each limit stands, in the order of the demands.
+        standings: where each limit stands, in the order of the limits.
+        stream: whether a concurrent stream is held.
     """
 
     id: int
     tokens: int
     limits: tuple[Limit, ...]
     standings: tuple[Standing, ...]
+    stream: bool = False
 
 
 class LimitReached(QuotaExceededError):  # noqa: N818 - an expected outcome, named for what happened
@@ -72,9 +74,7 @@ class LimitReached(QuotaExceededError):  # noqa: N818 - an expected outcome, nam
 class QuotaLedger(Protocol):
     """Counts. All or none: a refusal by one limit leaves every other untouched."""
 
-    async def reserve(
-        self, limits: tuple[Limit, ...], *, tokens: int, stream: bool, lease_seconds: int
-    ) -> Reservation:
+    async def reserve(self, limits: tuple[Limit, ...], *, tokens: int, stream: bool, lease_seconds: int) -> Reservation:
         """Hold one request, `tokens` tokens and, if `stream`, one stream in every limit given.
 
         Args:

@@ -37,9 +37,7 @@ IN_FLIGHT = Gauge("govgateway_requests_in_flight", "Calls under way.", multiproc
 AUDIT_BACKLOG = Gauge(
     "govgateway_audit_backlog_records", "Audit records waiting for the disk.", multiprocess_mode="livesum"
 )
-AUDIT_LAG = Gauge(
-    "govgateway_audit_commit_seconds", "Duration of the last group commit.", multiprocess_mode="livemax"
-)
+AUDIT_LAG = Gauge("govgateway_audit_commit_seconds", "Duration of the last group commit.", multiprocess_mode="livemax")
 AUDIT_HEALTHY = Gauge("govgateway_audit_healthy", "1 while the log can be written.", multiprocess_mode="livemin")
 CERTIFICATE_EXPIRY = Gauge(
     "govgateway_certificate_expiry_timestamp_seconds",

@@ -1,0 +1,174 @@
+"""The embedded quota ledger: every worker of a machine counts in one mapped file, under one lock.
+
+A lease that expires because its gateway died gives back its holds; its requests stay counted and its tokens per minute
+flow back by themselves.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from gateway.clock import Clock
+from gateway.quota import gcra
+from gateway.quota.ledger import Limit, LimitReached, Reservation, Standing
+from gateway.quota.table import COUNTER, KIND_HELD, KIND_HELD_USED, LedgerTable
+
+_NS = 1_000_000_000
+
+
+class SharedLedger:
+    """Counts in a file shared by processes (`gateway.quota.ledger.QuotaLedger`)."""
+
+    def __init__(self, path: Path, slots: int, clock: Clock) -> None:
+        """Open the ledger, making it if there is none.
+
+        Raises:
+            ConfigError: the file is damaged, foreign, or of another size.
+        """
+        self._table = LedgerTable(path, slots)
+        self._clock = clock
+        self._open: set[int] = set()
+
+    async def reserve(self, limits: tuple[Limit, ...], *, tokens: int, stream: bool, lease_seconds: int) -> Reservation:
+        """Hold one call in every limit, all or none (see `QuotaLedger.reserve`)."""
+        table = self._table
+        table.lock()
+        try:
+            now = table.now(self._clock())
+            table.sweep(now)
+            today = gcra.day_of(now)
+            updates: list[tuple[int, tuple[int, int, int, int]]] = []
+            holds: list[tuple[int, int, int]] = []
+            standings: list[Standing] = []
+            for limit in limits:
+                cost = _cost(limit, tokens, stream=stream)
+                counter = table.counter(limit.key, now, today)
+                tat, day, used, held = COUNTER.unpack_from(table.map, counter)
+                if day < today:
+                    day, used = today, 0
+                window = limit.window_seconds
+                if window == 0:
+                    if cost and held + cost > limit.amount:
+                        raise _refused(limit, 0, 1, cost)
+                    held += cost
+                    if cost:
+                        holds.append((counter, KIND_HELD, cost))
+                    standings.append(Standing(limit, max(limit.amount - held, 0), 0))
+                elif window == gcra.DAY_SECONDS:
+                    reset = gcra.seconds_up(gcra.until_next_day(now))
+                    if used + held + cost > limit.amount:
+                        raise _refused(limit, max(limit.amount - used - held, 0), reset, cost)
+                    held += cost
+                    holds.append((counter, KIND_HELD_USED, cost))
+                    standings.append(Standing(limit, limit.amount - used - held, reset))
+                else:
+                    interval = gcra.interval_ns(window, limit.amount)
+                    tat, wait = gcra.take(tat, now, cost, interval, limit.amount)
+                    left = gcra.remaining(tat, now, interval, limit.amount)
+                    if wait:
+                        raise _refused(limit, left, gcra.seconds_up(wait) if wait > 0 else -1, cost)
+                    standings.append(Standing(limit, left, max(gcra.seconds_up(tat - now), 0)))
+                updates.append((counter, (tat, day, used, held)))
+            # The lease first: if this process dies in between, the holds are recounted from it.
+            lease_id = table.new_lease(now + lease_seconds * _NS, holds)
+            for counter, state in updates:
+                COUNTER.pack_into(table.map, counter, *state)
+        finally:
+            table.unlock()
+        self._open.add(lease_id)
+        return Reservation(lease_id, tokens, limits, tuple(standings), stream)
+
+    async def settle(self, reservation: Reservation, *, tokens: int) -> None:
+        """Replace the held tokens by those used (see `QuotaLedger.settle`)."""
+        self._end(reservation, tokens, requests=1)
+
+    async def release(self, reservation: Reservation) -> None:
+        """Give everything back (see `QuotaLedger.release`)."""
+        self._end(reservation, 0, requests=0)
+
+    async def standings(self, limits: tuple[Limit, ...]) -> tuple[Standing, ...]:
+        """Return where the limits stand, without changing them."""
+        table = self._table
+        table.lock()
+        try:
+            now = table.now(self._clock())
+            table.sweep(now)
+            return tuple(self._standing(limit, now) for limit in limits)
+        finally:
+            table.unlock()
+
+    def close(self) -> None:
+        """Unmap the file."""
+        self._table.close()
+
+    def _standing(self, limit: Limit, now: int) -> Standing:
+        today = gcra.day_of(now)
+        tat, day, used, held = COUNTER.unpack_from(self._table.map, self._table.counter(limit.key, now, today))
+        if limit.window_seconds == 0:
+            return Standing(limit, max(limit.amount - held, 0), 0)
+        if limit.window_seconds == gcra.DAY_SECONDS:
+            left = limit.amount - held - (used if day == today else 0)
+            return Standing(limit, max(left, 0), gcra.seconds_up(gcra.until_next_day(now)))
+        interval = gcra.interval_ns(limit.window_seconds, limit.amount)
+        return Standing(limit, gcra.remaining(tat, now, interval, limit.amount), max(gcra.seconds_up(tat - now), 0))
+
+    def _end(self, reservation: Reservation, tokens: int, *, requests: int) -> None:
+        if reservation.id not in self._open:
+            return
+        table = self._table
+        table.lock()
+        try:
+            self._open.discard(reservation.id)
+            now = table.now(self._clock())
+            today = gcra.day_of(now)
+            alive = table.end_lease(reservation.id)
+            for limit in reservation.limits:
+                before = _cost(limit, reservation.tokens, stream=reservation.stream)
+                after = _cost(limit, tokens, stream=False) if limit.unit != "requests" else requests
+                counter = table.counter(limit.key, now, today)
+                tat, day, used, held = COUNTER.unpack_from(table.map, counter)
+                if limit.window_seconds in {0, gcra.DAY_SECONDS}:
+                    if day < today:
+                        day, used = today, 0
+                    if alive:
+                        held = max(held - before, 0)
+                    if limit.window_seconds:
+                        used += after
+                elif after != before:
+                    tat += (after - before) * gcra.interval_ns(limit.window_seconds, limit.amount)
+                else:
+                    continue
+                COUNTER.pack_into(table.map, counter, tat, day, used, held)
+        finally:
+            table.unlock()
+
+
+def _cost(limit: Limit, tokens: int, *, stream: bool) -> int:
+    if limit.unit == "tokens":
+        return tokens
+    return 1 if limit.unit == "requests" or stream else 0
+
+
+def _refused(limit: Limit, remaining: int, wait: int, cost: int) -> LimitReached:
+    """Say which limit refuses and what the caller can do. `wait` is -1 where waiting does not help."""
+    names: dict[str, Callable[[], str]] = {
+        "requests": lambda: f"{limit.amount} requests in {_window(limit)}",
+        "tokens": lambda: f"{limit.amount} tokens in {_window(limit)}",
+        "streams": lambda: f"{limit.amount} streams at once",
+    }
+    allowed = names[limit.unit]()
+    if wait < 0 or (limit.unit == "tokens" and cost > limit.amount):
+        return LimitReached(
+            Standing(limit, remaining, 0),
+            0,
+            f"This call may use up to {cost} tokens; the limit {limit.name} allows {allowed}.",
+            remedy="Ask for fewer output tokens (max_tokens), or send less.",
+        )
+    detail = f"The limit {limit.name} allows {allowed}; {remaining} are left"
+    detail += f", this call may use {cost}." if limit.unit == "tokens" else "."
+    return LimitReached(
+        Standing(limit, remaining, wait), max(wait, 1), detail, remedy=f"Try again in {max(wait, 1)} s."
+    )
+
+
+def _window(limit: Limit) -> str:
+    return "a day (UTC)" if limit.window_seconds == gcra.DAY_SECONDS else "a minute"

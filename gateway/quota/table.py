@@ -1,0 +1,270 @@
+"""The ledger's file: a header, a table of counters and a table of leases, mapped into every worker.
+
+Header: magic, sizes, a dirty flag, the latest time seen, the free list of leases.
+Counter: 32-byte SHA-256 of the limit's key, TAT (ns), day number, used, held.
+Lease: id, expiry (ns), next free lease, number of holds, then up to eight holds (counter, kind, amount).
+
+The file outlives the processes (the kernel writes it back), so a restart goes on with the same counts; after a power
+cut the last half minute of counts may be missing.
+"""
+
+import fcntl
+import mmap
+import os
+import struct
+import time
+from hashlib import sha256
+from pathlib import Path
+
+from gateway.errors import ConfigError, UnavailableError
+
+MAGIC = b"GGQUOTA1"
+HOLDS = 8
+"""Limits that one call can be held in."""
+
+LEASES = 16_384
+"""Calls that can be under way at once."""
+
+LOCK_SECONDS = 0.05
+"""How long a worker waits for another's update (seconds); one takes microseconds."""
+
+_PROBES = 64
+
+HEADER = struct.Struct("<8sIIIIqIIqq")  # magic, slots, leases, dirty, -, now, free, high, next id, last sweep
+COUNTER = struct.Struct("<qqqq")  # tat, day, used, held
+LEASE = struct.Struct("<qqII")  # id, expires, next free, holds
+HOLD = struct.Struct("<IIq")  # counter, kind, amount
+_I64 = struct.Struct("<q")
+_U32 = struct.Struct("<I")
+
+HEADER_BYTES = 128
+COUNTER_BYTES = 32 + COUNTER.size
+LEASE_BYTES = LEASE.size + HOLDS * HOLD.size
+NONE = 0xFFFFFFFF
+
+_DIRTY, _NOW, _FREE, _HIGH, _NEXT_ID, _SWEEP = 16, 24, 32, 36, 40, 48
+
+KIND_HELD_USED = 1
+"""A hold that becomes use (per day)."""
+KIND_HELD = 2
+"""A hold that only counts while it lasts (concurrency)."""
+
+
+class LedgerTable:
+    """The mapped file. Every method but `locked` is called under the lock."""
+
+    def __init__(self, path: Path, slots: int) -> None:
+        self.slots = slots
+        self._path = path
+        size = HEADER_BYTES + slots * COUNTER_BYTES + LEASES * LEASE_BYTES
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._lock_file = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX)
+            new = os.fstat(self._file).st_size == 0
+            if new:
+                os.posix_fallocate(self._file, 0, size)
+            elif os.fstat(self._file).st_size != size:
+                raise self._foreign("its size is not what quota.slots asks for")
+            self.map = mmap.mmap(self._file, size)
+            if new:
+                HEADER.pack_into(self.map, 0, MAGIC, slots, LEASES, 0, 0, 0, NONE, 0, 1, 0)
+            elif HEADER.unpack_from(self.map)[:3] != (MAGIC, slots, LEASES):
+                raise self._foreign("its header is not that of this version")
+        except OSError as error:
+            raise ConfigError(f"The quota ledger {path} cannot be used: {error.strerror}.") from error
+        finally:
+            fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+        self._places: dict[str, tuple[bytes, int]] = {}
+        self._leases_at = HEADER_BYTES + slots * COUNTER_BYTES
+
+    def _foreign(self, cause: str) -> ConfigError:
+        return ConfigError(
+            f"The quota ledger {self._path} cannot be used: {cause}. Stop every gateway and remove it; "
+            f"the counts of today are lost with it."
+        )
+
+    def lock(self) -> None:
+        """Take the lock; repair what a process that died holding it left half done.
+
+        Raises:
+            UnavailableError: another process holds it for too long.
+        """
+        try:
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._lock_patiently()
+        if _U32.unpack_from(self.map, _DIRTY)[0]:
+            self._recount()
+        _U32.pack_into(self.map, _DIRTY, 1)
+
+    def unlock(self) -> None:
+        """Give the lock back: everything is consistent."""
+        _U32.pack_into(self.map, _DIRTY, 0)
+        fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        """Write the counts back and unmap."""
+        self.map.flush()
+        self.map.close()
+        os.close(self._file)
+        os.close(self._lock_file)
+
+    def now(self, clock_ns: int) -> int:
+        """Return the time, which never goes back: a clock set back hands out no quota."""
+        latest: int = _I64.unpack_from(self.map, _NOW)[0]
+        if clock_ns <= latest:
+            return latest
+        _I64.pack_into(self.map, _NOW, clock_ns)
+        return clock_ns
+
+    # counters
+
+    def counter(self, key: str, now: int, today: int) -> int:
+        """Return the offset of the counter of `key`, making it if need be.
+
+        Raises:
+            UnavailableError: there is no room.
+        """
+        place = self._places.get(key)
+        if place is None:
+            digest = sha256(key.encode()).digest()
+            place = self._places[key] = (digest, self._find(digest, now, today))
+        elif self.map[place[1] : place[1] + 32] != place[0]:
+            # The counter was at rest and another key took its place.
+            place = self._places[key] = (place[0], self._find(place[0], now, today))
+        return place[1] + 32
+
+    def _find(self, digest: bytes, now: int, today: int) -> int:
+        first = int.from_bytes(digest[:8]) % self.slots
+        at_rest = -1
+        for probe in range(_PROBES):
+            offset = HEADER_BYTES + (first + probe) % self.slots * COUNTER_BYTES
+            found = self.map[offset : offset + 32]
+            if found == digest:
+                return offset
+            if not any(found):
+                break
+            if at_rest < 0:
+                tat, day, used, held = COUNTER.unpack_from(self.map, offset + 32)
+                if tat <= now and held == 0 and (day < today or used == 0):
+                    at_rest = offset
+        else:
+            if at_rest < 0:
+                raise UnavailableError(
+                    "The quota ledger has no room for another counter.",
+                    remedy="The operator has to raise quota.slots.",
+                    code="quota_ledger_full",
+                )
+            offset = at_rest
+        if at_rest >= 0:
+            offset = at_rest
+        self.map[offset : offset + COUNTER_BYTES] = digest + COUNTER.pack(0, today, 0, 0)
+        return offset
+
+    # leases
+
+    def new_lease(self, expires: int, holds: list[tuple[int, int, int]]) -> int:
+        """Write a lease with its holds (counter offset, kind, amount) and return its id.
+
+        Raises:
+            UnavailableError: too many calls are under way.
+        """
+        if len(holds) > HOLDS:
+            raise UnavailableError(
+                f"{len(holds)} limits hold this call; at most {HOLDS} can.",
+                remedy="The operator has to let fewer quota limits match one agent.",
+                code="quota_too_many_limits",
+            )
+        index: int = _U32.unpack_from(self.map, _FREE)[0]
+        if index == NONE:
+            index = _U32.unpack_from(self.map, _HIGH)[0]
+            if index >= LEASES:
+                raise UnavailableError(
+                    f"{LEASES} calls are under way already.", remedy="Try again later.", code="quota_leases_full"
+                )
+            _U32.pack_into(self.map, _HIGH, index + 1)
+        else:
+            offset = self._leases_at + index * LEASE_BYTES
+            _U32.pack_into(self.map, _FREE, LEASE.unpack_from(self.map, offset)[2])
+        number: int = _I64.unpack_from(self.map, _NEXT_ID)[0]
+        _I64.pack_into(self.map, _NEXT_ID, number + 1)
+        lease_id = number * LEASES + index
+        offset = self._leases_at + index * LEASE_BYTES
+        at = offset + LEASE.size
+        for hold in holds:
+            HOLD.pack_into(self.map, at, *hold)
+            at += HOLD.size
+        LEASE.pack_into(self.map, offset, lease_id, expires, NONE, len(holds))
+        return lease_id
+
+    def end_lease(self, lease_id: int) -> bool:
+        """Free a lease; False if it has ended already. The holds are the caller's to undo."""
+        index = lease_id % LEASES
+        offset = self._leases_at + index * LEASE_BYTES
+        if LEASE.unpack_from(self.map, offset)[0] != lease_id:
+            return False
+        self._free(index)
+        return True
+
+    def sweep(self, now: int) -> None:
+        """End the leases that expired: their holds are given back, nothing is charged. At most once a second."""
+        if now - _I64.unpack_from(self.map, _SWEEP)[0] < 1_000_000_000:
+            return
+        _I64.pack_into(self.map, _SWEEP, now)
+        for index in range(_U32.unpack_from(self.map, _HIGH)[0]):
+            offset = self._leases_at + index * LEASE_BYTES
+            lease_id, expires, _, count = LEASE.unpack_from(self.map, offset)
+            if lease_id and expires <= now:
+                for counter, _kind, amount in self._holds(offset, count):
+                    self._add_held(counter, -amount)
+                self._free(index)
+
+    def _free(self, index: int) -> None:
+        offset = self._leases_at + index * LEASE_BYTES
+        LEASE.pack_into(self.map, offset, 0, 0, _U32.unpack_from(self.map, _FREE)[0], 0)
+        _U32.pack_into(self.map, _FREE, index)
+
+    def _holds(self, offset: int, count: int) -> list[tuple[int, int, int]]:
+        at = offset + LEASE.size
+        return [HOLD.unpack_from(self.map, at + number * HOLD.size) for number in range(count)]
+
+    def _add_held(self, counter: int, amount: int) -> None:
+        tat, day, used, held = COUNTER.unpack_from(self.map, counter)
+        COUNTER.pack_into(self.map, counter, tat, day, used, max(held + amount, 0))
+
+    def _recount(self) -> None:
+        """Make what is held and what is free agree with the leases again, after a process died mid-update."""
+        for slot in range(self.slots):
+            offset = HEADER_BYTES + slot * COUNTER_BYTES + 32
+            tat, day, used, held = COUNTER.unpack_from(self.map, offset)
+            if held:
+                COUNTER.pack_into(self.map, offset, tat, day, used, 0)
+        free = NONE
+        for index in range(_U32.unpack_from(self.map, _HIGH)[0]):
+            offset = self._leases_at + index * LEASE_BYTES
+            lease_id, _, _, count = LEASE.unpack_from(self.map, offset)
+            if lease_id and lease_id % LEASES == index:
+                for counter, _kind, amount in self._holds(offset, min(count, HOLDS)):
+                    self._add_held(counter, amount)
+            else:
+                LEASE.pack_into(self.map, offset, 0, 0, free, 0)
+                free = index
+        _U32.pack_into(self.map, _FREE, free)
+
+    def _lock_patiently(self) -> None:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            time.sleep(0.0001)
+            try:
+                fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise UnavailableError(
+                        "The quota ledger is held by a process that does not move.",
+                        remedy="The operator has to look for a stopped worker.",
+                        code="quota_ledger_locked",
+                    ) from None
+            else:
+                return

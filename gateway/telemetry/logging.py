@@ -1,0 +1,77 @@
+"""Logs: one JSON object a line on standard error, or text for a person; never a secret."""
+
+import logging
+import sys
+from collections.abc import MutableMapping
+from typing import Any
+
+import structlog
+from structlog.typing import Processor
+
+from gateway.secrets.store import Secret
+
+_CONFIDENTIAL = frozenset(
+    {
+        "authorization",
+        "cookie",
+        "set-cookie",
+        "password",
+        "passphrase",
+        "secret",
+        "token",
+        "api_key",
+        "api-key",
+        "key_pem",
+    }
+)
+
+
+def configure_logging(level: str, form: str) -> None:
+    """Set up structlog, and route the standard library's loggers through it.
+
+    Args:
+        level: debug, info, warning or error.
+        form: `json` or `console`.
+    """
+    shared: list[Processor] = [
+        structlog.contextvars.merge_contextvars,
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        structlog.processors.TimeStamper(fmt="iso", utc=True),
+        hide_secrets,
+    ]
+    renderer: Processor = (
+        structlog.processors.JSONRenderer() if form == "json" else structlog.dev.ConsoleRenderer(colors=False)
+    )
+    structlog.configure(
+        processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        wrapper_class=structlog.stdlib.BoundLogger,
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        cache_logger_on_first_use=True,
+    )
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(
+        structlog.stdlib.ProcessorFormatter(
+            foreign_pre_chain=shared,
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,
+                renderer,
+            ],
+        )
+    )
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(level.upper())
+    for noisy in ("uvicorn.access", "asyncio", "httpx"):
+        logging.getLogger(noisy).setLevel("WARNING")
+
+
+def hide_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Replace secrets, and whatever lies under a confidential name, by `<secret>`."""
+    for key, value in event.items():
+        if isinstance(value, Secret) or key.lower() in _CONFIDENTIAL:
+            event[key] = "<secret>"
+        elif isinstance(value, dict):
+            event[key] = hide_secrets(None, "", dict(value))
+    return event
