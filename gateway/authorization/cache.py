@@ -2,11 +2,21 @@
 
 from collections import OrderedDict
 from hashlib import sha256
+from typing import Protocol
 
 import orjson
 
-from gateway.authorization.engine import Decision, PolicyEngine, PolicyInput, PolicySet
+from gateway.authorization.engine import Decision, PolicyEngine, PolicyInput
 from gateway.clock import NANOSECONDS, Clock
+
+
+class Revision(Protocol):
+    """What tells one state of policies and data from another; every `PolicySet` does."""
+
+    @property
+    def revision(self) -> str: ...
+    @property
+    def data_digest(self) -> str: ...
 
 
 class DecisionCache:
@@ -61,7 +71,7 @@ class CachingEngine:
     may therefore outlive a reload: decisions of other policies or other data are never found.
     """
 
-    def __init__(self, engine: PolicyEngine, cache: DecisionCache, clock: Clock, policies: PolicySet) -> None:
+    def __init__(self, engine: PolicyEngine, cache: DecisionCache, clock: Clock, policies: Revision) -> None:
         self._engine = engine
         self._clock = clock
         # Of fixed length, so that no revision can be continued by an input.

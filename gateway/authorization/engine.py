@@ -66,8 +66,10 @@ class PolicySet(Protocol):
         data_digest: SHA-256 of the canonical data document (hex).
     """
 
-    revision: str
-    data_digest: str
+    @property
+    def revision(self) -> str: ...
+    @property
+    def data_digest(self) -> str: ...
 
     def roles_of(self, principal_id: str, team: str, kind: str) -> tuple[str, ...]:
         """Return the sorted roles bound to the principal, looked up in an index."""

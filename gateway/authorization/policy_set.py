@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from audit.canonical import canonical
 from gateway.authorization.engine import Reason, System
 from gateway.authorization.policy_data import PolicyData, check_policy_data
 from gateway.authorization.policy_files import PolicyFiles, read_policy_files
@@ -20,6 +21,9 @@ from gateway.errors import ConfigError
 ENTRY_POINT = "data.govgateway.authz.decision"
 """The rule that decides."""
 
+Bindings = Mapping[str, tuple[str, ...]]
+"""Roles by subject."""
+
 _STARTS_WITH_FILE = re.compile(r"[^\s:]+\.rego:")
 
 
@@ -29,10 +33,10 @@ class LoadedPolicySet:
 
     Attributes:
         revision: revision of the bundle manifest, else `sha256:` and the digest of `modules`.
-        data_digest: SHA-256 of the canonical data document (hex): sorted keys, no spaces, UTF-8.
+        data_digest: SHA-256 of `data_json` (hex).
         modules: the Rego files that decide.
         tests: the Rego tests beside them; they decide nothing.
-        data_json: the canonical data document.
+        data_json: the data document, canonical (RFC 8785).
     """
 
     revision: str
@@ -40,18 +44,19 @@ class LoadedPolicySet:
     modules: tuple[Module, ...]
     tests: tuple[Module, ...]
     data_json: str = field(repr=False)
-    _bindings: Mapping[str, tuple[str, ...]] = field(repr=False)
+    _by_id: Bindings = field(repr=False)
+    _by_team: Bindings = field(repr=False)
+    _by_kind: Bindings = field(repr=False)
     _systems: Mapping[str, System] = field(repr=False)
     _reasons: Mapping[str, Reason] = field(repr=False)
     _limits: tuple[Mapping[str, Any], ...] = field(repr=False)
 
     def roles_of(self, principal_id: str, team: str, kind: str) -> tuple[str, ...]:
         """Return the sorted roles bound to the principal by id, team or kind, looked up in an index."""
-        bindings = self._bindings
         roles = {
-            *bindings.get(principal_id, ()),
-            *bindings.get("team:" + team, ()),
-            *bindings.get("kind:" + kind, ()),
+            *self._by_id.get(principal_id, ()),
+            *self._by_team.get(team, ()),
+            *self._by_kind.get(kind, ()),
         }
         return tuple(sorted(roles))
 
@@ -80,7 +85,7 @@ def load_policy_set(directory: Path) -> LoadedPolicySet:
     """
     files = read_policy_files(directory)
     tables = check_policy_data(directory, files.data)
-    data = orjson.dumps(files.data, option=orjson.OPT_SORT_KEYS)
+    data = canonical(files.data)
     try:
         engine = new_engine(files.modules, data.decode())
         _check_modules(engine, files)
@@ -96,7 +101,9 @@ def load_policy_set(directory: Path) -> LoadedPolicySet:
         modules=files.modules,
         tests=files.tests,
         data_json=data.decode(),
-        _bindings={subject: tuple(sorted(set(roles))) for subject, roles in tables.bindings.items()},
+        _by_id=_bound(tables, "spiffe://", keep=True),
+        _by_team=_bound(tables, "team:"),
+        _by_kind=_bound(tables, "kind:"),
         _systems={name: _system(name, files.data["govgateway"]["systems"][name], tables) for name in tables.systems},
         _reasons={code: Reason(code, entry.message, entry.remedy) for code, entry in tables.reasons.items()},
         _limits=tuple(files.data.get("govgateway", {}).get("limits", {}).get("quota", ())),
@@ -140,6 +147,15 @@ def _covers(root: str, path: list[str]) -> bool:
 
 def _digest(modules: tuple[Module, ...]) -> str:
     return "sha256:" + sha256(orjson.dumps([[module.name, module.text] for module in modules])).hexdigest()
+
+
+def _bound(tables: PolicyData, prefix: str, *, keep: bool = False) -> Bindings:
+    """Return the roles of the subjects with this prefix. One table each: no name of one can pose as another."""
+    return {
+        subject if keep else subject.removeprefix(prefix): tuple(roles)
+        for subject, roles in tables.bindings.items()
+        if subject.startswith(prefix)
+    }
 
 
 def _system(name: str, written: Mapping[str, Any], tables: PolicyData) -> System:
