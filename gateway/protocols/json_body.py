@@ -91,9 +91,7 @@ def parse_json_object(body: bytes) -> dict[str, Any]:
     except orjson.JSONDecodeError as error:
         raise _syntax_error(body, error) from None
     if type(document) is not dict:
-        raise RequestError(
-            "The JSON body is not an object.", remedy="Send one object: {…}.", code="json_not_an_object"
-        )
+        raise RequestError("The JSON body is not an object.", remedy="Send one object: {…}.", code="json_not_an_object")
     try:
         keys = _count_keys(document, 1)
     except _BoundError:
@@ -114,10 +112,7 @@ def _is_json(value: bytes) -> bool:
     media_type, *parameters = value.lower().split(b";")
     if media_type.strip() != b"application/json":
         return False
-    return all(
-        parameter.strip() in {b"charset=utf-8", b'charset="utf-8"', b"charset=utf8"}
-        for parameter in parameters
-    )
+    return all(parameter.strip() in {b"charset=utf-8", b'charset="utf-8"', b"charset=utf8"} for parameter in parameters)
 
 
 def _containers(body: bytes) -> int:
@@ -151,8 +146,8 @@ def _count_keys(container: dict[str, Any] | list[Any], depth: int) -> int:
         kind = type(value)
         if kind is dict or kind is list:
             keys += _count_keys(value, depth + 1)
-        elif kind is float and not _MIN_INTEGER <= value <= _MAX_INTEGER:
-            raise _BoundError
+        elif kind is float and not _MIN_INTEGER < value <= _MAX_INTEGER:
+            raise _BoundError  # an integer outside of 64 bits is parsed as a float at or beyond these
     return keys
 
 
@@ -201,7 +196,7 @@ def _duplicate_place(text: str, key: str) -> str:
 
 def _bound_error(document: dict[str, Any]) -> RequestError:
     for path, value in _walk(document, ""):
-        if type(value) is float and not _MIN_INTEGER <= value <= _MAX_INTEGER:
+        if type(value) is float and not _MIN_INTEGER < value <= _MAX_INTEGER:
             return RequestError(
                 f"The number at {path} does not fit 64 bits.",
                 remedy=f"Send numbers from {_MIN_INTEGER} to {_MAX_INTEGER}.",

@@ -14,9 +14,7 @@ from gateway.protocols.openai.parameters import refused
 from gateway.protocols.openai.seen import MESSAGE_TOKENS, Seen
 from gateway.protocols.openai.tools import read_tools
 
-_PLAIN_PARTS = frozenset(
-    {"text", "input_text", "output_text", "refusal", "thinking", "reasoning_text", "summary_text"}
-)
+_PLAIN_PARTS = frozenset({"text", "input_text", "output_text", "refusal", "thinking", "reasoning_text", "summary_text"})
 _MEDIA_PARTS = {
     "image_url": "image_url",
     "input_image": "image_url",
@@ -192,7 +190,6 @@ def _bad_part(where: str) -> RequestError:
     return refused(
         where,
         f"{where} is content of a kind that the gateway does not take.",
-        "Taken are text, images and recordings that the request itself contains; no files, stored items or "
-        "video.",
+        "Taken are text, images and recordings that the request itself contains; no files, stored items or video.",
         "content_part_refused",
     )

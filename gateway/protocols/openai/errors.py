@@ -12,13 +12,14 @@ _TYPES = {
     404: "not_found_error",
     429: "rate_limit_error",
 }
+_MAY_PASS = frozenset({408, 429, 500, 502, 503, 504})
 
 
 def error_answer(error: GatewayError, request_id: str) -> tuple[list[tuple[bytes, bytes]], bytes]:
     """Return headers and body of an error answer; the SDKs choose their exception by the status.
 
-    SDKs repeat a call by themselves after 429 and 5xx. All other refusals stay what they are however often
-    the call is repeated, so `x-should-retry: false` says so.
+    SDKs repeat a call by themselves where the status suggests that this may help. Any other refusal stays what
+    it is however often the call is repeated, and `x-should-retry: false` says so.
     """
     body = orjson.dumps({"error": _document(error)})
     headers = [
@@ -26,7 +27,7 @@ def error_answer(error: GatewayError, request_id: str) -> tuple[list[tuple[bytes
         (b"content-length", b"%d" % len(body)),
         (b"x-request-id", request_id.encode()),
     ]
-    if error.status < 500 and error.status != 429:
+    if error.status not in _MAY_PASS:
         headers.append((b"x-should-retry", b"false"))
     return headers, body
 

@@ -123,9 +123,7 @@ def _check_unknown(key: str, value: object, route: Route, known: Iterable[str]) 
         )
     if folded in _LIMIT_KEYS or folded in _OTHER_LIMIT_KEYS:
         wanted = f'Send "{route.limit_keys[0]}".' if route.limit_keys else "Leave it out."
-        raise refused(
-            key, f'{route.operation} does not bound its output with "{key[:40]}".', wanted, "parameter_alias"
-        )
+        raise refused(key, f'{route.operation} does not bound its output with "{key[:40]}".', wanted, "parameter_alias")
     if value and folded in REFUSED:
         raise refused(
             key,
@@ -179,8 +177,7 @@ def streams(document: dict[str, Any]) -> bool:
             "stream_options_invalid",
         )
     if type(options) is not dict or any(
-        key not in _STREAM_OPTIONS or (value is not None and type(value) is not bool)
-        for key, value in options.items()
+        key not in _STREAM_OPTIONS or (value is not None and type(value) is not bool) for key, value in options.items()
     ):
         raise refused(
             "stream_options",
@@ -217,9 +214,7 @@ def output_limit(document: dict[str, Any], route: Route) -> int:
                 "max_tokens_too_large",
             )
         if limit and value != limit:
-            raise refused(
-                key, f"{' and '.join(route.limit_keys)} differ.", "Send one of them.", "max_tokens_conflict"
-            )
+            raise refused(key, f"{' and '.join(route.limit_keys)} differ.", "Send one of them.", "max_tokens_conflict")
         limit = value
     return limit
 
@@ -254,9 +249,7 @@ def check_rare(document: dict[str, Any]) -> None:
     """
     tier = document.get("service_tier")
     if tier is not None and (type(tier) is not str or tier not in _SERVICE_TIERS):
-        raise refused(
-            "service_tier", f"This service_tier is refused: {_ORDER}.", "Leave it out.", "parameter_refused"
-        )
+        raise refused("service_tier", f"This service_tier is refused: {_ORDER}.", "Leave it out.", "parameter_refused")
     template = document.get("chat_template_kwargs")
     if template is None:
         return

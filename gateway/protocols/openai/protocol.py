@@ -50,9 +50,7 @@ class OpenAIProtocol:
     def meter(self, call: Call, status: int, headers: Headers) -> Meter:
         """Return the meter of one answer, having checked its status, content type and encoding."""
         if status != 200:
-            raise UpstreamError(
-                f"The model server answered with status {status}.", code=f"upstream_status_{status}"
-            )
+            raise UpstreamError(f"The model server answered with status {status}.", code=f"upstream_status_{status}")
         media_type = b""
         for name, value in headers:
             if name == b"content-type":
@@ -68,8 +66,7 @@ class OpenAIProtocol:
     def list_models(self, models: Sequence[Mapping[str, Any]], *, single: bool = False) -> bytes:
         """Return the listing, or with `single` the one model given."""
         entries = [
-            {"id": m["id"], "object": "model", "created": m["created"], "owned_by": m["owned_by"]}
-            for m in models
+            {"id": m["id"], "object": "model", "created": m["created"], "owned_by": m["owned_by"]} for m in models
         ]
         return orjson.dumps(entries[0] if single else {"object": "list", "data": entries})
 

@@ -74,9 +74,7 @@ def _read_completions(call: Call, document: dict[str, Any]) -> None:
 def _read_embeddings(call: Call, document: dict[str, Any]) -> None:
     for key in ("messages", "tools", "functions", "prompt"):
         if document.get(key) is not None:
-            raise refused(
-                key, f"embeddings takes no {key}.", 'Send the texts as "input".', "parameter_refused"
-            )
+            raise refused(key, f"embeddings takes no {key}.", 'Send the texts as "input".', "parameter_refused")
     if document.get("stream"):
         raise refused("stream", "Embeddings are not streamed.", "Leave stream out.", "stream_invalid")
     if document.get("encoding_format") not in (None, "float", "base64"):
