@@ -1,45 +1,13 @@
 """The example model server with the official SDK: honest, countable, cancellable."""
 
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import httpx
 import pytest
 from openai import BadRequestError, NotFoundError, OpenAI
 
-SERVER = Path(__file__).parents[3] / "deploy" / "example_model" / "server.py"
 QUESTION = [{"role": "user", "content": "Are you a model?"}]
-
-
-def start(delay_ms: int) -> tuple[subprocess.Popen[str], str]:
-    process = subprocess.Popen(
-        [sys.executable, str(SERVER), "--port", "0", "--delay-ms", str(delay_ms)],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONWARNINGS": "error"},
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    assert "http://127.0.0.1:" in line
-    return process, line.split()[-1]
-
-
-def end(process: subprocess.Popen[str]) -> None:
-    process.terminate()
-    process.wait(10)
-    assert process.stdout is not None
-    process.stdout.close()
-
-
-@pytest.fixture(scope="module")
-def url() -> Iterator[str]:
-    process, address = start(0)
-    yield address
-    end(process)
 
 
 @pytest.fixture
@@ -135,35 +103,21 @@ def test_a_body_that_is_not_json_is_refused(url):
     assert BadRequestError.status_code == answer.status_code
 
 
-def test_a_caller_that_leaves_ends_its_call():
-    process, address = start(20)
+def test_a_caller_that_leaves_ends_its_call(slow_url):
     body = {"model": "m", "messages": QUESTION, "stream": True, "max_tokens": 1000, "ignore_eos": True}
-    try:
-        with (
-            httpx.Client(base_url=address, trust_env=False) as client,
-            httpx.stream("POST", address + "/v1/chat/completions", json=body, trust_env=False) as answer,
-        ):
+    with httpx.Client(base_url=slow_url, trust_env=False) as client:
+        with httpx.stream("POST", slow_url + "/v1/chat/completions", json=body, trust_env=False) as answer:
             words = answer.iter_bytes()
             next(words)
             assert client.get("/stats").json()["running"] == 1
-        with httpx.Client(base_url=address, trust_env=False) as client:
-            deadline = time.monotonic() + 5
-            while (stats := client.get("/stats").json())["running"] and time.monotonic() < deadline:
-                time.sleep(0.01)
-        assert stats == {"running": 0, "served": 0, "cancelled": 1}
-    finally:
-        end(process)
+        deadline = time.monotonic() + 5
+        while (stats := client.get("/stats").json())["running"] and time.monotonic() < deadline:
+            time.sleep(0.01)
+    assert stats == {"running": 0, "served": 0, "cancelled": 1}
 
 
-def test_the_delay_is_visible():
-    process, address = start(30)
-    try:
-        began = time.monotonic()
-        httpx.post(
-            address + "/v1/chat/completions",
-            json={"model": "m", "messages": QUESTION, "max_tokens": 10},
-            trust_env=False,
-        )
-        assert time.monotonic() - began >= 0.3
-    finally:
-        end(process)
+def test_the_delay_is_visible(slow_url):
+    began = time.monotonic()
+    body = {"model": "m", "messages": QUESTION, "max_tokens": 10}
+    httpx.post(slow_url + "/v1/chat/completions", json=body, trust_env=False)
+    assert time.monotonic() - began >= 0.2
