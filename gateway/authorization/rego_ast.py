@@ -146,7 +146,7 @@ def _called(tree: _Tree, call: Any, functions: set[str]) -> str:
         if candidate in functions:
             return candidate
     near = difflib.get_close_matches(name, ALLOWED_BUILTINS, n=1)
-    hint = f"did you mean {near[0]}?" if near else "define it, or use a builtin that is allowed (docs/policies.md)."
+    hint = f"did you mean {near[0]}?" if near else "define it, or use a builtin of the list in policies/README.md."
     raise ConfigError(f"{tree.file}:{line}: there is no function {name}; {hint}")
 
 

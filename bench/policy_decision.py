@@ -1,0 +1,127 @@
+"""Times one policy decision: cached, and fresh with 100, 1,000 and 10,000 role bindings in the data.
+
+Run: python bench/policy_decision.py [--json FILE]. Prints a table in Markdown; raw numbers go to the file.
+"""
+
+import argparse
+import asyncio
+import json
+import shutil
+import statistics
+import sys
+import tempfile
+from collections.abc import Callable
+from functools import partial
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from time import perf_counter_ns
+from typing import Any
+
+import yaml
+
+from gateway.authorization.cache import CachingEngine, DecisionCache
+from gateway.authorization.embedded import EmbeddedEngine
+from gateway.authorization.input import model_input
+from gateway.authorization.policy_set import LoadedPolicySet, load_policy_set
+from gateway.clock import system_clock
+from gateway.protocols.base import Call
+from gateway.starter import starter_policies
+from identity.registry import Agent
+
+BINDINGS = (100, 1_000, 10_000)
+ROUNDS, CALLS = 30, 200
+
+AGENT = Agent(
+    id="spiffe://example.org/agent/reader",
+    kind="agent",
+    team="research",
+    owner="ada@example.org",
+    status="active",
+    risk_tier="limited",
+    # Brings the input to about 1 kB, as attributes of real inventories do.
+    attributes={f"attribute-{number}": "a value of forty characters, more or less" for number in range(7)},
+)
+
+
+def policies_with(bindings: int, directory: Path) -> LoadedPolicySet:
+    """Return the starter policies with this many bindings of agents, the caller's team among them."""
+    shutil.copytree(starter_policies(), directory)
+    subjects = {f"spiffe://example.org/agent/a{number}": ["chat-user"] for number in range(bindings - 1)}
+    path = directory / "govgateway" / "bindings" / "data.yaml"
+    path.write_text(yaml.safe_dump({**subjects, "team:research": ["chat-user"]}))
+    return load_policy_set(directory)
+
+
+def document(policies: LoadedPolicySet, model: str = "example-chat") -> dict[str, Any]:
+    """Return the policy input of one chat call, built as the pipeline builds it."""
+    call = Call("openai", "chat.completions", "model.infer", "model", model, "/chat/completions", stream=True)
+    roles = policies.roles_of(AGENT.id, AGENT.team, AGENT.kind)
+    return model_input(AGENT, roles, call, policies.system("assistant"), "local", "local", "test")
+
+
+def microseconds(work: Callable[[], object]) -> dict[str, float]:
+    """Return the best and the median round, microseconds per call."""
+    rounds = []
+    for _ in range(ROUNDS):
+        start = perf_counter_ns()
+        for _ in range(CALLS):
+            work()
+        rounds.append((perf_counter_ns() - start) / CALLS / 1000)
+    return {"best": round(min(rounds), 2), "median": round(statistics.median(rounds), 2)}
+
+
+def drive(engine: CachingEngine, policy_input: dict[str, Any]) -> Callable[[], object]:
+    """Return a function that runs one decision without an event loop, as an await in a running task costs."""
+
+    def work() -> None:
+        try:
+            engine.decide(policy_input).send(None)
+        except StopIteration:
+            return
+        raise RuntimeError("the decision did not complete at once")
+
+    return work
+
+
+def measure(directory: Path) -> dict[str, dict[str, float]]:
+    """Return microseconds for each line of the table."""
+    results: dict[str, dict[str, float]] = {}
+    for count in BINDINGS:
+        start = perf_counter_ns()
+        policies = policies_with(count, directory / str(count))
+        loaded = round((perf_counter_ns() - start) / 1000, 2)
+        engine = EmbeddedEngine(policies)
+        allowed, denied = document(policies), document(policies, "other")
+        if not engine.decide_now(allowed).allow or engine.decide_now(denied).allow:
+            raise RuntimeError("the starter policies do not decide as this benchmark expects")
+        results[f"fresh, allowed, {count:,} bindings"] = microseconds(partial(engine.decide_now, allowed))
+        results[f"fresh, refused, {count:,} bindings"] = microseconds(partial(engine.decide_now, denied))
+        results[f"roles of the caller, {count:,} bindings"] = microseconds(
+            partial(policies.roles_of, AGENT.id, AGENT.team, AGENT.kind)
+        )
+        results[f"load and check the policies, {count:,} bindings"] = {"best": loaded, "median": loaded}
+    cached = CachingEngine(engine, DecisionCache(10_000), system_clock, policies)
+    asyncio.run(cached.decide(allowed))
+    results["cached"] = microseconds(drive(cached, allowed))
+    results["build the input"] = microseconds(partial(document, policies))
+    return results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--json", type=Path, help="file for the raw numbers")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        results = measure(Path(directory))
+    wheel = packages_distributions()["regorus"][0]
+    engine = f"{wheel} {version(wheel)}"
+    print(f"One policy decision, µs ({engine}, Python {sys.version.split()[0]})\n")
+    print("| step | best | median |\n| --- | ---: | ---: |")
+    for name, timing in results.items():
+        print(f"| {name} | {timing['best']:,.1f} | {timing['median']:,.1f} |")
+    if arguments.json:
+        arguments.json.write_text(json.dumps({"engine": engine, "microseconds": results}, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()
