@@ -21,6 +21,13 @@ from gateway.listener.transport import TlsConnection
 BACKLOG = 1024
 """Connections that may wait to be accepted."""
 
+ACCEPT_YIELD_SECONDS = 0.002
+"""How long a worker leaves a shared socket to the others after each connection. Without it the first to wake
+takes a whole burst; a handshake takes about as long."""
+
+ACCEPT_RETRY_SECONDS = 0.5
+"""Wait before the next try when the system has no room for a connection."""
+
 
 class ListenerServer:
     """Serves one ASGI application over mutual TLS on one listening socket."""
@@ -35,9 +42,11 @@ class ListenerServer:
         limits: ListenerLimits,
         observer: ListenerObserver,
         clock: Clock,
+        shared_socket: bool = False,
     ) -> None:
-        """Args: sock: bound; may be shared with other processes."""
+        """Args: sock: bound. shared_socket: other processes accept from it too."""
         self._sock = sock
+        self._shared_socket = shared_socket
         self._tls = tls
         self._bundles = bundles
         self._clock = clock
@@ -57,7 +66,7 @@ class ListenerServer:
         )
         self._config.load()
         self._state = ServerState()
-        self._server: asyncio.Server | None = None
+        self._accepting: set[asyncio.Task[None]] = set()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -78,7 +87,9 @@ class ListenerServer:
         """
         self._loop = loop = asyncio.get_running_loop()
         self._table.start(loop)
-        self._server = await loop.create_server(self._connection, sock=self._sock, backlog=BACKLOG)
+        self._sock.setblocking(False)
+        self._sock.listen(BACKLOG)
+        loop.add_reader(self._sock.fileno(), self._accept)
 
     def replace_tls(self, material: TlsMaterial) -> None:
         """Accept new connections with `material`; those that are open go on as they are."""
@@ -97,11 +108,14 @@ class ListenerServer:
     async def drain(self, seconds: float) -> None:
         """Stop accepting, finish the requests under way, then cut what is left after `seconds`.
 
-        Returns once every connection is closed and every application has ended.
+        Returns once every connection is closed and every application has ended. May be called again with a
+        shorter time.
         """
         self._table.draining = True
-        if self._server is not None:
-            self._server.close()
+        if self._sock.fileno() >= 0:
+            self._running_loop().remove_reader(self._sock.fileno())
+            self._sock.close()
+        await asyncio.gather(*self._accepting)
         for connection in self._table:
             connection.retire()
         with suppress(TimeoutError):
@@ -117,20 +131,54 @@ class ListenerServer:
         await self._table.empty()
         self._table.stop()
 
+    def _accept(self) -> None:
+        """Accept one connection; then, on a shared socket, leave the next to another worker for a moment."""
+        loop = self._running_loop()
+        try:
+            sock, _ = self._sock.accept()
+        except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+            return
+        except OSError as error:  # no file descriptors or memory left
+            self._table.observer.handshake_failed("accept-failed", f"no connection can be accepted: {error}")
+            self._pause_accepting(loop, ACCEPT_RETRY_SECONDS)
+            return
+        sock.setblocking(False)
+        task = loop.create_task(self._connect(loop, sock))
+        self._accepting.add(task)
+        task.add_done_callback(self._accepting.discard)
+        if self._shared_socket:
+            self._pause_accepting(loop, ACCEPT_YIELD_SECONDS)
+
+    async def _connect(self, loop: asyncio.AbstractEventLoop, sock: socket.socket) -> None:
+        try:
+            await loop.connect_accepted_socket(self._connection, sock)
+        except OSError:  # gone between accept and here
+            sock.close()
+
+    def _pause_accepting(self, loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+        loop.remove_reader(self._sock.fileno())
+        loop.call_later(seconds, self._resume_accepting, loop)
+
+    def _resume_accepting(self, loop: asyncio.AbstractEventLoop) -> None:
+        if not self._table.draining:
+            loop.add_reader(self._sock.fileno(), self._accept)
+
+    def _running_loop(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            raise RuntimeError("the listener is not started")
+        return self._loop
+
     def _connection(self) -> TlsConnection:
-        loop = self._loop
-        assert loop is not None  # noqa: S101 - set by start
         return TlsConnection(
             context=self._tls.context,
             table=self._table,
             identify=self._identify,
             make_http=self._make_http,
-            loop=loop,
+            loop=self._running_loop(),
         )
 
     def _identify(self, chain: list[bytes]) -> Peer:
         return identify(chain, self._bundles, self._clock)
 
     def _make_http(self, peer: Peer) -> StrictHttpProtocol:
-        assert self._loop is not None  # noqa: S101 - set by start
-        return StrictHttpProtocol(self._config, self._state, self._table, peer, self._loop)
+        return StrictHttpProtocol(self._config, self._state, self._table, peer, self._running_loop())

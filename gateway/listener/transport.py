@@ -264,6 +264,9 @@ class TlsConnection(asyncio.Protocol, asyncio.Transport):
             http.data_received(data)
         if left and self._state == _OPEN:
             self._client_left()
+            with suppress(ssl.SSLError):
+                self._tls.unwrap()
+            self._flush()
             self._tcp.close()
 
     def _client_left(self) -> None:
