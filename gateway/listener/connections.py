@@ -14,6 +14,9 @@ from gateway.listener.peer import Peer
 OVERFLOW = 64
 """Connections above the bound that are still answered (503); beyond them they are cut unanswered."""
 
+BODY_MEMORY_BYTES = 256 * 1024 * 1024
+"""Bytes of incomplete request bodies one worker holds; beyond them bodies are refused until some are gone."""
+
 NEVER = float("inf")
 
 
@@ -50,6 +53,7 @@ class ConnectionTable:
     Attributes:
         date: the current `Date` header line, made once a second.
         draining: True once no further request is to be taken.
+        body_bytes: held of request bodies that are not complete.
     """
 
     def __init__(self, limits: ListenerLimits, observer: ListenerObserver, clock: Callable[[], int]) -> None:
@@ -58,6 +62,7 @@ class ConnectionTable:
         self.clock = clock
         self.date = b""
         self.draining = False
+        self.body_bytes = 0
         self._open: set[Connection] = set()
         self._per_identity: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None

@@ -11,9 +11,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr
 from uvicorn.server import ServerState
 
-from gateway.errors import GatewayError, HeadersTooLargeError, RequestError, RequestTimeoutError
+from gateway.errors import (
+    GatewayError,
+    HeadersTooLargeError,
+    RequestError,
+    RequestTimeoutError,
+    UnavailableError,
+)
 from gateway.listener.body import BodyReader, ChunkedBody, LengthBody, too_large
-from gateway.listener.connections import NEVER, Connection, ConnectionTable
+from gateway.listener.connections import BODY_MEMORY_BYTES, NEVER, Connection, ConnectionTable
 from gateway.listener.cycle import RequestCycle
 from gateway.listener.head import CHUNKED, Head, check_partial, parse_head
 from gateway.listener.peer import Peer
@@ -52,6 +58,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
         self._phase = _IDLE
         self._buffer = bytearray()
         self._body: BodyReader | None = None
+        self._body_bytes = 0
         self._early = 0
         self._pending_head: Head | None = None
         self._retiring = False
@@ -87,6 +94,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
     def eof_received(self) -> None:
         self._phase = _CLOSED
+        self._drop_body()
         if self._request is not None:
             self._request.client_left()
 
@@ -176,6 +184,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
         if self._phase == _CLOSED:
             return
         self._phase = _CLOSED
+        self._drop_body()
         self._table.observer.request_refused(error.code, self._peer, error.detail)
         self.transport.write(render(error, self._table.date))
         self.transport.close()
@@ -259,16 +268,36 @@ class StrictHttpProtocol(HttpToolsProtocol):
         assert body is not None and head is not None  # noqa: S101, PT018 - set together, in this phase
         early = body.feed(data)
         if early is None:
+            self._hold(len(data))
             return
-        self._body = self._pending_head = None
+        self._drop_body()
         self._start(head, body.body())
         if early:
             self._take_early(early)
 
+    def _hold(self, size: int) -> None:
+        self._body_bytes += size
+        self._table.body_bytes += size
+        if self._table.body_bytes > BODY_MEMORY_BYTES:
+            raise UnavailableError(
+                "This worker holds too many request bodies that are not complete.",
+                remedy="Try again later.",
+                code="body-memory",
+                headers=((b"retry-after", b"1"),),
+            )
+
+    def _drop_body(self) -> None:
+        self._table.body_bytes -= self._body_bytes
+        self._body_bytes = 0
+        self._body = self._pending_head = None
+
     def _take_early(self, data: bytes) -> None:
         """Note bytes that arrive while an answer is under way; they are not read, and not kept."""
         self._early += len(data)
-        if self._early > EARLY_BYTES:
+        if self._peer.identity is None:  # the body of a request whose head alone is answered
+            if self._early > self._limits.body_bytes:
+                self.abort()
+        elif self._early > EARLY_BYTES:
             self._table.observer.request_refused(
                 "pipelining", self._peer, f"The client sent more than {EARLY_BYTES} bytes ahead of its answer."
             )

@@ -14,7 +14,7 @@ from gateway.listener.tls import TlsMaterial
 from tests.support.listening import Authority, Client, RunningListener, Svid, client_context, eventually
 
 GET = b"GET /who HTTP/1.1\r\nHost: a\r\n\r\n"
-POST = b"POST /who HTTP/1.1\r\nHost: a\r\nContent-Length: 1000\r\n\r\n"
+POST = b"POST /who HTTP/1.1\r\nHost: a\r\nContent-Length: 500000\r\n\r\n" + bytes(300_000)
 OURS = Authority("ours.test")
 PARTNER = Authority("partner.test")
 STRANGER = Authority("ours.test")

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gateway.config.model import ListenerLimits
+from gateway.listener import protocol
 from tests.support.listening import Authority, Client, RunningListener, client_context, eventually
 
 OURS = Authority("ours.test")
@@ -284,6 +285,19 @@ def test_a_slow_body_is_cut(client: Client, listener: RunningListener, app: Appl
     client.send(request(framing, body=b"1\r\na\r\n"))
     assert_refused(client, listener, 408, "body-timeout")
     assert app.seen == []
+
+
+def test_incomplete_bodies_are_held_only_up_to_a_bound(
+    client: Client, listener: RunningListener, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(protocol, "BODY_MEMORY_BYTES", 60_000)
+    with Client(listener, client_context(AGENT, tmp_path)) as first:
+        first.send(request(b"Content-Length: 50000", body=bytes(40_000)))
+        client.send(request(b"Content-Length: 50000", body=bytes(40_000)))
+        assert_refused(client, listener, 503, "body-memory")
+        first.send(bytes(10_000))
+        assert first.answer().body == bytes(50_000)
+        assert first.ask(with_length(bytes(50_000))).body == bytes(50_000)
 
 
 def test_an_idle_connection_is_closed_without_a_word(client: Client, listener: RunningListener) -> None:
