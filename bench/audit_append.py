@@ -38,7 +38,9 @@ FIELDS = {
 
 async def throughput(directory: Path, records: int, window: int) -> float:
     """Append `records`, never more than `window` waiting, and return records a second."""
-    log = AuditLog(AuditStore(directory), "bench", digest_key=b"k" * 32, clock=time.time_ns, pending_records=10 * window)
+    log = AuditLog(
+        AuditStore(directory), "bench", digest_key=b"k" * 32, clock=time.time_ns, pending_records=10 * window
+    )
     begin = time.perf_counter()
     for _ in range(records // window):
         entries = [log.append("access.intent", FIELDS) for _ in range(window)]

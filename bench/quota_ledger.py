@@ -1,4 +1,7 @@
-"""Cost of reserving and settling a call in the shared quota ledger. Usage: python bench/quota_ledger.py [--json FILE]"""
+"""Cost of reserving and settling a call in the shared quota ledger.
+
+Usage: python bench/quota_ledger.py [--json FILE]
+"""
 
 import argparse
 import asyncio

@@ -29,9 +29,7 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Gat
     """
     document = read_yaml(path)
     if not isinstance(document, dict):
-        raise ConfigError(
-            f"{path}: the configuration is a mapping of sections, such as 'trust_domain: example.org'."
-        )
+        raise ConfigError(f"{path}: the configuration is a mapping of sections, such as 'trust_domain: example.org'.")
     problems: list[str] = []
     expanded = _expand(document, os.environ if environment is None else environment, (), problems)
     if problems:
@@ -39,9 +37,7 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Gat
     try:
         config = GatewayConfig.model_validate(expanded)
     except ValidationError as error:
-        raise ConfigError(
-            _report(path, [_problem(item) for item in error.errors(include_url=False)])
-        ) from None
+        raise ConfigError(_report(path, [_problem(item) for item in error.errors(include_url=False)])) from None
     return _resolve(config, path.resolve().parent)
 
 
@@ -68,13 +64,12 @@ def _expand(value: Any, environment: Mapping[str, str], at: tuple[str, ...], pro
         match = _VARIABLE.fullmatch(value)
         if match and match[2] is None:
             return f"env:{match[1]}"
-        problems.append(
-            f"{'.'.join(at)}: a secret from the environment is exactly ${{NAME}}, without a default"
-        )
+        problems.append(f"{'.'.join(at)}: a secret from the environment is exactly ${{NAME}}, without a default")
         return value
 
     def replace(match: re.Match[str]) -> str:
-        found = environment.get(match[1], match[2])
+        default: str | None = match[2]
+        found = environment.get(match[1], default)
         if found is None:
             problems.append(
                 f"{'.'.join(at)}: the environment variable {match[1]} is not set; "
@@ -106,9 +101,7 @@ def _keys_at(location: tuple[int | str, ...]) -> list[str]:
     for part in location:
         if isinstance(part, int):
             continue
-        model = (
-            _section(model.model_fields[part].annotation) if model and part in model.model_fields else None
-        )
+        model = _section(model.model_fields[part].annotation) if model and part in model.model_fields else None
     return sorted(model.model_fields) if model else []
 
 
@@ -119,9 +112,7 @@ def _section(annotation: Any) -> type[BaseModel] | None:
 
 
 def _report(path: Path, problems: list[str]) -> str:
-    return "\n".join(
-        [f"{path} has {len(problems)} problem{'s'[: len(problems) != 1]}:", *(f"  {p}" for p in problems)]
-    )
+    return "\n".join([f"{path} has {len(problems)} problem{'s'[: len(problems) != 1]}:", *(f"  {p}" for p in problems)])
 
 
 def _resolve(config: GatewayConfig, base: Path) -> GatewayConfig:

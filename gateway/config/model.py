@@ -21,8 +21,7 @@ def _trust_domain(value: str) -> str:
 def _reference(value: str) -> str:
     if value and not value.startswith(("file:", "env:")):
         raise ValueError(
-            "a secret is given by reference, never in the file itself: "
-            "use file:/path/to/file, env:NAME or ${NAME}"
+            "a secret is given by reference, never in the file itself: use file:/path/to/file, env:NAME or ${NAME}"
         )
     return value
 
@@ -58,9 +57,7 @@ class ListenerLimits(Section):
         60.0, gt=0, description="Time a client may leave the answer unread before it is cut, seconds."
     )
     connections: int = Field(10_000, ge=1, description="Open connections per worker.")
-    connections_per_identity: int = Field(
-        1024, ge=1, description="Open connections per SPIFFE ID and worker."
-    )
+    connections_per_identity: int = Field(1024, ge=1, description="Open connections per SPIFFE ID and worker.")
 
 
 class Listener(Section):
@@ -69,9 +66,7 @@ class Listener(Section):
     address: str = Field("127.0.0.1", description="Address to listen on.")
     port: Port = Field(8443, description="TCP port; 0 takes a free one.")
     workers: int = Field(1, ge=1, le=64, description="Worker processes, each with an audit chain of its own.")
-    drain_seconds: float = Field(
-        30.0, ge=0, description="Time for calls under way to end after SIGTERM, seconds."
-    )
+    drain_seconds: float = Field(30.0, ge=0, description="Time for calls under way to end after SIGTERM, seconds.")
     limits: ListenerLimits = ListenerLimits()
 
 
@@ -120,9 +115,7 @@ class Policy(Section):
     """Where the policies are and how their decisions are kept."""
 
     directory: Path = Field(Path("policies"), description="Directory of Rego files and data.yaml files.")
-    cache_entries: int = Field(
-        10_000, ge=0, description="Decisions kept per worker; 0 switches the cache off."
-    )
+    cache_entries: int = Field(10_000, ge=0, description="Decisions kept per worker; 0 switches the cache off.")
 
 
 class BackendConfig(Section):
@@ -139,9 +132,7 @@ class BackendConfig(Section):
         description="The server knows stream_options.continuous_usage_stats (vLLM does); "
         "usage then survives a disconnect exactly.",
     )
-    ca_file: Path | None = Field(
-        None, description="CA certificates (PEM) of the backend; default: the system's."
-    )
+    ca_file: Path | None = Field(None, description="CA certificates (PEM) of the backend; default: the system's.")
     client_cert_file: Path | None = Field(None, description="Client certificate (PEM) shown to the backend.")
     client_key_file: Path | None = Field(None, description="Key (PEM) of the client certificate.")
     unsafe_plaintext: bool = Field(
@@ -151,9 +142,7 @@ class BackendConfig(Section):
     first_byte_timeout_seconds: float = Field(
         120.0, gt=0, description="Time from the request to the head of the answer, seconds."
     )
-    idle_timeout_seconds: float = Field(
-        60.0, gt=0, description="Longest silence in the middle of an answer, seconds."
-    )
+    idle_timeout_seconds: float = Field(60.0, gt=0, description="Longest silence in the middle of an answer, seconds.")
 
     @model_validator(mode="after")
     def _check(self) -> Self:
@@ -162,9 +151,7 @@ class BackendConfig(Section):
         host = (self.url.host or "").strip("[]")
         loopback = host in {"localhost", "::1"} or host.startswith("127.")
         if self.url.scheme == "http" and not loopback and not self.unsafe_plaintext:
-            raise ValueError(
-                f"{self.url} is plain HTTP to another machine: use https, or set unsafe_plaintext: true"
-            )
+            raise ValueError(f"{self.url} is plain HTTP to another machine: use https, or set unsafe_plaintext: true")
         if (self.client_cert_file is None) != (self.client_key_file is None):
             raise ValueError("client_cert_file and client_key_file go together")
         return self
@@ -174,9 +161,7 @@ class ModelConfig(Section):
     """A model that callers name, and the backends that serve it."""
 
     name: Name = Field(description="The model's name as callers write it.")
-    system: str = Field(
-        "", description="AI system of the register (policy data `systems`) this model belongs to."
-    )
+    system: str = Field("", description="AI system of the register (policy data `systems`) this model belongs to.")
     backends: list[Name] = Field(min_length=1, description="Names of the backends that serve it.")
     upstream_name: str = Field("", description="The model's name on the backends; empty: the same.")
     max_output_tokens: int = Field(
@@ -215,9 +200,7 @@ class Context(Section):
 class Telemetry(Section):
     """Logs. Metrics are on the operations listener."""
 
-    log_level: Literal["debug", "info", "warning", "error"] = Field(
-        "info", description="Lowest level logged."
-    )
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="Lowest level logged.")
     log_format: Literal["json", "console"] = Field("json", description="JSON lines, or text for a person.")
 
 

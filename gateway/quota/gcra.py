@@ -1,7 +1,7 @@
 """The three ways of counting, as plain functions on integers: GCRA, calendar day, concurrency.
 
-GCRA keeps one timestamp a key, the theoretical arrival time (TAT): the moment at which the key is whole again. A call of
-`cost` units moves it by `cost * interval`; it may lie at most `burst * interval` ahead of now. Time is in nanoseconds.
+GCRA keeps one timestamp a key, the theoretical arrival time (TAT): the moment at which the key is whole again. A call
+of `cost` units moves it by `cost * interval`; it may lie at most `burst * interval` ahead of now. Time is in nanoseconds.
 """
 
 DAY_SECONDS = 86_400
@@ -22,7 +22,7 @@ def take(tat: int, now: int, cost: int, interval: int, burst: int) -> tuple[int,
     """
     if cost > burst:
         return tat, -1
-    new = (tat if tat > now else now) + cost * interval
+    new = max(tat, now) + cost * interval
     wait = new - burst * interval - now
     return (new, 0) if wait <= 0 else (tat, wait)
 

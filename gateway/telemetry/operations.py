@@ -30,7 +30,7 @@ class OperationsApp:
         self._parts = parts
         self._metrics_dir = metrics_dir
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - ASGI
         """Serve one request (ASGI 3)."""
         if scope["type"] != "http":
             return

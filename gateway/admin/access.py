@@ -1,0 +1,108 @@
+"""Who may do what on the control plane: identity, policy and audit before any handler runs."""
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from fastapi import Request
+
+from audit.errors import AuditUnavailableError
+from audit.log import AuditLog
+from gateway.authorization.engine import PolicyEngine, PolicySet
+from gateway.authorization.input import admin_input
+from gateway.config import GatewayConfig
+from gateway.errors import IdentityRefusedError, PolicyDeniedError, UnavailableError
+from identity.registry import Agent, RegistrySnapshot
+from identity.verification import PeerIdentity
+
+
+class ControlState(Protocol):
+    """What the control plane decides by; replaced as a whole when something is reloaded."""
+
+    @property
+    def config(self) -> GatewayConfig: ...
+    @property
+    def policies(self) -> PolicySet: ...
+    @property
+    def engine(self) -> PolicyEngine: ...
+    @property
+    def agents(self) -> RegistrySnapshot: ...
+
+
+class Caller:
+    """The caller of one control-plane request, known and allowed."""
+
+    def __init__(self, peer: PeerIdentity, agent: Agent) -> None:
+        self.peer = peer
+        self.agent = agent
+
+
+class AccessControl:
+    """Makes one FastAPI dependency per admin action."""
+
+    def __init__(self, state: Callable[[], ControlState], audit: AuditLog, now_seconds: Callable[[], int]) -> None:
+        self._state = state
+        self._audit = audit
+        self._now = now_seconds
+
+    def requires(self, action: str) -> Callable[[Request], Any]:
+        """Return a dependency that lets only callers through whom the policy allows `action`.
+
+        The request is recorded with its decision before the handler runs; a log that cannot be written
+        refuses the request.
+        """
+
+        async def check(request: Request) -> Caller:
+            state = self._state()
+            connection = request.scope["extensions"]["govgateway"]
+            caller = self._identify(state, connection.identity, connection.refusal)
+            policy_input = admin_input(
+                caller.agent,
+                state.policies.roles_of(caller.agent.id, caller.agent.team, caller.agent.kind),
+                action,
+                request.url.path,
+                state.config.context.region,
+                state.config.context.environment,
+            )
+            decision = await state.engine.decide(policy_input)
+            try:
+                entry = self._audit.append(
+                    "admin.request",
+                    {
+                        "principal": caller.agent.id,
+                        "action": action,
+                        "resource": {"type": "control-plane", "id": request.url.path},
+                        "decision": "allow" if decision.allow else "deny",
+                        "reasons": list(decision.reasons),
+                        "policy": {"revision": state.policies.revision, "data_digest": state.policies.data_digest},
+                        "policy_input": policy_input,
+                        "peer": {"serial": caller.peer.serial, "fingerprint": caller.peer.fingerprint},
+                        "method": request.method,
+                    },
+                )
+                await entry.durable()
+            except AuditUnavailableError as error:
+                raise UnavailableError(str(error), code="audit_unavailable") from error
+            if not decision.allow:
+                reason = state.policies.reason(decision.reasons[0] if decision.reasons else "default_deny")
+                raise PolicyDeniedError(
+                    f"{caller.agent.id} may not do {action}: {reason.message}", remedy=reason.remedy, code=reason.code
+                )
+            return caller
+
+        return check
+
+    def _identify(self, state: ControlState, peer: PeerIdentity | None, refusal: Exception | None) -> Caller:
+        if peer is None:
+            raise IdentityRefusedError(
+                str(refusal or "no certificate was presented"), code=getattr(refusal, "rule", "no-certificate")
+            )
+        if self._now() >= peer.not_after:
+            raise IdentityRefusedError("The certificate has expired.", code="leaf-expired")
+        agent = state.agents.get(peer.id)
+        if agent is None or agent.status != "active" or state.agents.is_revoked(peer.serial):
+            raise IdentityRefusedError(
+                f"{peer.id} is not an active identity of this gateway.",
+                remedy="Register it with 'govctl agent register', or ask its owner about its state.",
+                code="identity-not-active",
+            )
+        return Caller(peer, agent)

@@ -1,0 +1,126 @@
+"""The routes of the control plane, with their OpenAPI description."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel, ConfigDict
+from starlette.exceptions import HTTPException
+
+from gateway import __version__
+from gateway.admin.access import AccessControl, Caller
+from gateway.errors import ConfigError, GatewayError, NotFoundError, RequestError
+
+
+class Problem(BaseModel):
+    """A refusal, RFC 9457."""
+
+    model_config = ConfigDict(extra="allow")
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    remedy: str | None = None
+
+
+class Reloaded(BaseModel):
+    """What a reload put in place."""
+
+    config_digest: str
+    policy_revision: str
+    policy_data_digest: str
+    workers: int
+
+
+class AgentView(BaseModel):
+    """A non-human identity of the inventory."""
+
+    id: str
+    kind: str
+    team: str
+    owner: str
+    status: str
+    risk_tier: str
+    system: str
+    purpose: str
+
+
+class Control(BaseModel):
+    """The functions that the routes call."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, frozen=True)
+
+    status: Callable[[], dict[str, Any]]
+    show_config: Callable[[], dict[str, Any]]
+    agents: Callable[[], list[AgentView]]
+    reload: Callable[[str], Awaitable[Reloaded]]
+
+
+def create_admin_app(access: AccessControl, control: Control) -> FastAPI:
+    """Return the control plane's application. Every route names the policy action that governs it."""
+    app = FastAPI(
+        title="govgateway control plane",
+        version=__version__,
+        description="Mutual TLS; each route is governed by the policy action it names and is audited.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        responses={code: {"model": Problem} for code in (401, 403, 422, 503)},
+    )
+    status_read = Depends(access.requires("admin.status.read"))
+
+    @app.get("/v1/status", summary="State of every part (admin.status.read)", dependencies=[status_read])
+    async def status() -> dict[str, Any]:
+        return control.status()
+
+    @app.get("/v1/config", summary="The running configuration", dependencies=[status_read])
+    async def config() -> dict[str, Any]:
+        return control.show_config()
+
+    @app.get(
+        "/v1/agents",
+        summary="Registered identities (admin.agent.read)",
+        dependencies=[Depends(access.requires("admin.agent.read"))],
+    )
+    async def agents() -> list[AgentView]:
+        return control.agents()
+
+    @app.post(
+        "/v1/config/reload",
+        summary="Read configuration and policies again (admin.config.reload); a bad file is refused whole",
+    )
+    async def reload(caller: Annotated[Caller, Depends(access.requires("admin.config.reload"))]) -> Reloaded:
+        try:
+            return await control.reload(caller.agent.id)
+        except ConfigError as error:
+            raise RequestError(
+                str(error), remedy="Correct the file; the running configuration stays.", code="config-refused"
+            ) from error
+
+    @app.get("/openapi.json", include_in_schema=False, dependencies=[status_read])
+    async def openapi() -> dict[str, Any]:
+        return app.openapi()
+
+    @app.exception_handler(GatewayError)
+    async def gateway_error(request: Request, error: GatewayError) -> JSONResponse:
+        return _problem(error, request)
+
+    @app.exception_handler(HTTPException)
+    async def http_error(request: Request, error: HTTPException) -> JSONResponse:
+        return _problem(NotFoundError(f"{request.method} {request.url.path}: {error.detail}."), request)
+
+    @app.exception_handler(RequestValidationError)
+    async def validation_error(request: Request, error: RequestValidationError) -> JSONResponse:
+        return _problem(RequestError("; ".join(str(item["msg"]) for item in error.errors())), request)
+
+    return app
+
+
+def _problem(error: GatewayError, request: Request) -> JSONResponse:
+    return JSONResponse(
+        error.problem(request.url.path), status_code=error.status, media_type="application/problem+json"
+    )

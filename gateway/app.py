@@ -1,0 +1,146 @@
+"""The composition root: the only place that builds the parts of the gateway from its configuration."""
+
+import os
+import secrets as randomness
+from pathlib import Path
+
+import structlog
+
+from audit.log import AuditLog
+from audit.store import AuditStore
+from gateway.authorization.cache import CachingEngine, DecisionCache
+from gateway.authorization.embedded import EmbeddedEngine
+from gateway.authorization.policy_set import load_policy_set
+from gateway.clock import Clock, system_clock
+from gateway.config import GatewayConfig
+from gateway.errors import ConfigError, UnavailableError
+from gateway.protocols.openai import OpenAIProtocol
+from gateway.quota.limits import LimitTable
+from gateway.quota.shared_ledger import SharedLedger
+from gateway.runtime import Runtime, model_regions
+from gateway.secrets.reference_store import ReferenceStore
+from gateway.upstream.balancer import Balancer
+from gateway.upstream.http1.client import Http1Client
+from gateway.upstream.registry import BackendRegistry
+from identity.authority import Authority, bundle_path
+from identity.bundle import TrustBundle, load_bundle
+from identity.registry import Registry
+from identity.sealing import decode_seal_key, read_private, write_private
+
+_log = structlog.get_logger("govgateway.app")
+
+GATEWAY_PATH = "/gateway"
+"""Path of the gateway's own SPIFFE ID."""
+
+
+def build_runtime(config: GatewayConfig, cache: DecisionCache | None = None, clock: Clock = system_clock) -> Runtime:
+    """Build one generation of everything a reload replaces.
+
+    Args:
+        config: the configuration.
+        cache: decision cache to go on with; decisions of other policies in it are never found.
+        clock: the time.
+
+    Raises:
+        ConfigError: policies, limits or certificates cannot be used.
+    """
+    policies = load_policy_set(config.policy.directory)
+    unknown = sorted({m.system for m in config.models if policies.system(m.system) is None})
+    if unknown:
+        named = ", ".join(repr(system) for system in unknown)
+        raise ConfigError(
+            f"models name AI systems that the register does not know: {named}. Add them to "
+            f"{config.policy.directory}/govgateway/systems/data.yaml; without one a model is granted to nobody."
+        )
+    if cache is None:
+        cache = DecisionCache(config.policy.cache_entries)
+    engine = EmbeddedEngine(policies, _policy_malformed)
+    backends = BackendRegistry.from_config(config)
+    return Runtime(
+        config=config,
+        policies=policies,
+        engine=CachingEngine(engine, cache, clock, policies),
+        limits=LimitTable.from_data(policies.limits()),
+        backends=backends,
+        balancer=Balancer(clock),
+        models={model.name: model for model in config.models},
+        regions=model_regions(config),
+        protocols=(OpenAIProtocol(),),
+    )
+
+
+def build_upstream() -> Http1Client:
+    """Build the client towards the backends."""
+    return Http1Client(ReferenceStore())
+
+
+def open_registry(config: GatewayConfig, clock: Clock = system_clock) -> Registry:
+    """Open the inventory of identities."""
+    return Registry(config.state_dir / "registry.sqlite", clock)
+
+
+def open_ledger(config: GatewayConfig, clock: Clock = system_clock) -> SharedLedger:
+    """Open the quota ledger that all workers share."""
+    return SharedLedger(config.state_dir / "quota.ledger", config.quota.slots, clock)
+
+
+def open_audit_store(config: GatewayConfig) -> AuditStore:
+    """Return the directory of audit chains."""
+    return AuditStore(config.audit_dir)
+
+
+def open_audit_log(config: GatewayConfig, log_id: str, clock: Clock = system_clock) -> AuditLog:
+    """Open one chain for writing. Call on the event loop that will use it."""
+    return AuditLog(
+        open_audit_store(config),
+        log_id,
+        digest_key=_digest_key(config.audit_dir / "digest.key"),
+        clock=clock,
+        pending_records=config.audit.pending_records,
+    )
+
+
+def open_authority(config: GatewayConfig, clock: Clock = system_clock) -> Authority:
+    """Open the trust domain's authority with the sealing key that the configuration names.
+
+    Raises:
+        ConfigError: the sealing key cannot be had.
+    """
+    try:
+        key = ReferenceStore().read(config.identity.seal_key)
+    except UnavailableError as error:
+        raise ConfigError(f"identity.seal_key: {error.detail}") from error
+    return Authority.open(config.state_dir, config.trust_domain, decode_seal_key(key.reveal()), clock)
+
+
+def trust_bundles(config: GatewayConfig) -> dict[str, TrustBundle]:
+    """Read the bundle of the own trust domain and those of the federated ones.
+
+    Raises:
+        BundleError: one cannot be read.
+    """
+    bundles = {config.trust_domain: load_bundle(config.trust_domain, bundle_path(config.state_dir))}
+    for federated in config.identity.federated:
+        if federated.trust_domain == config.trust_domain:
+            raise ConfigError(f"identity.federated names the own trust domain {config.trust_domain}")
+        bundles[federated.trust_domain] = load_bundle(federated.trust_domain, federated.file)
+    return bundles
+
+
+def _digest_key(path: Path) -> bytes:
+    """Return the key of the payload digests, making it the first time."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not path.exists():
+        fresh = path.with_name(f".{path.name}.{os.getpid()}")
+        write_private(fresh, randomness.token_bytes(32))
+        try:
+            os.link(fresh, path)  # of several processes that start at once, the first wins
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    return read_private(path)
+
+
+def _policy_malformed(detail: str) -> None:
+    _log.error("policy-malformed", detail=detail)

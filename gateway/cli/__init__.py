@@ -1,0 +1,62 @@
+"""govctl: the command line of the gateway, one module a noun."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from audit.errors import AuditError
+from gateway import __version__
+from gateway.cli import agent, audit, config, init, policy, quota, up
+from gateway.cli.output import fail
+from gateway.errors import ConfigError, GatewayError
+from identity.errors import IdentityError
+
+app = typer.Typer(
+    name="govctl",
+    help="Zero-trust governance gateway for AI calls: who calls, may it, how much, and what happened.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("init")(init.init)
+app.command("up")(up.up)
+app.command("reload")(up.reload)
+app.add_typer(agent.app, name="agent")
+app.add_typer(audit.app, name="audit")
+app.add_typer(config.app, name="config")
+app.add_typer(policy.app, name="policy")
+app.add_typer(quota.app, name="quota")
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"govctl {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Zero-trust governance gateway for AI calls: who calls, may it, how much, and what happened."""
+
+
+def main() -> None:
+    """Run govctl. Expected failures print one message that names cause and remedy; exit status 1."""
+    try:
+        app()
+    except GatewayError as error:
+        fail(f"{error.detail} {error.remedy}".strip())
+    except (ConfigError, IdentityError, AuditError) as error:
+        fail(str(error))
+    except PermissionError as error:
+        fail(f"{error.filename}: permission denied. Run govctl as the user that owns the gateway's files.")
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,150 @@
+"""govctl audit: verify the log, and look at it."""
+
+import time
+from typing import Annotated, Any
+
+import orjson
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from audit.store import AuditStore, StoredRecord
+from audit.verification import ChainReport, verify_store
+from gateway.app import open_audit_store
+from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, errors, fail, print_json, say, when
+from gateway.config import load_config
+
+app = typer.Typer(help="Verify the audit log, and look at it.", no_args_is_help=True)
+
+POLL_SECONDS = 0.5
+
+
+@app.command()
+def verify(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """Verify every link, hash and record of every chain; exit status 1 if anything is wrong."""
+    store = open_audit_store(load_config(config))
+    total = 0
+    for log_id in store.logs():
+        with store.reader(log_id) as reader:
+            total += reader.count()
+    columns = (TextColumn("Verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True, disable=json) as progress:
+        task = progress.add_task("records", total=total)
+        reports = verify_store(store, lambda done: progress.advance(task, done))
+    ok = bool(reports) and all(report.ok for report in reports)
+    if json:
+        print_json({"ok": ok, "chains": [_report(report) for report in reports]})
+    else:
+        for report in reports:
+            _tell(report)
+        if not reports:
+            say(f"There is no log in {store.directory} yet.")
+        elif ok:
+            say("Every record is the one that was written, in its place, none missing in between.")
+            say("Keep the heads above elsewhere to notice a log that was cut short or written anew.")
+        else:
+            say("The log was changed or damaged.")
+    if not ok:
+        raise typer.Exit(1)
+
+
+@app.command()
+def tail(
+    count: Annotated[int, typer.Option("-n", "--lines", min=0, help="How many records.")] = 20,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on with new records until Ctrl-C.")] = False,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """Show the last records of all chains, oldest first; --json prints one record a line."""
+    store = open_audit_store(load_config(config))
+    records = sorted(
+        (record for log_id in store.logs() for record in _last(store, log_id, count)),
+        key=lambda r: (r.time_ns, r.event_id),
+    )
+    for record in records[-count:] if count else []:
+        _print(record, json)
+    ends = {log_id: _end(store, log_id) for log_id in store.logs()} if follow else {}
+    while follow:
+        time.sleep(POLL_SECONDS)
+        fresh: list[StoredRecord] = []
+        for log_id in store.logs():
+            with store.reader(log_id) as reader:
+                fresh += reader.records(ends.get(log_id, -1) + 1)
+        for record in sorted(fresh, key=lambda r: (r.time_ns, r.event_id)):
+            ends[record.log_id] = max(ends.get(record.log_id, -1), record.sequence)
+            _print(record, json)
+
+
+@app.command()
+def show(
+    event_id: Annotated[str, typer.Argument(help="Event id of the record: the x-request-id of an answer.")],
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """Show one record whole."""
+    store = open_audit_store(load_config(config))
+    record = store.find(event_id)
+    if record is None:
+        fail(f"no log in {store.directory} has the record {event_id}.")
+    document = orjson.loads(record.record)
+    if json:
+        print_json(document)
+        return
+    say(f"Record {record.sequence} of {record.log_id}, {when(record.time_ns / 1e9)}")
+    say(f"Hash {record.hash}")
+    print_json(document)
+
+
+def _last(store: AuditStore, log_id: str, count: int) -> list[StoredRecord]:
+    with store.reader(log_id) as reader:
+        return reader.last(count)
+
+
+def _end(store: AuditStore, log_id: str) -> int:
+    last = _last(store, log_id, 1)
+    return last[0].sequence if last else -1
+
+
+def _print(record: StoredRecord, json: bool) -> None:
+    document: dict[str, Any] = orjson.loads(record.record)
+    if json:
+        typer.echo(record.record.decode())
+        return
+    resource = document.get("resource") or {}
+    words = [
+        when(record.time_ns / 1e9)[11:19],
+        f"{record.log_id}/{record.sequence}",
+        f"{record.type:20}",
+        str(document.get("principal") or document.get("agent") or ""),
+        str(resource.get("id", "")),
+        str(document.get("decision", "")),
+        ",".join(document.get("reasons", [])),
+    ]
+    if record.type == "access.outcome":
+        usage = document["usage"]
+        words += [document["result"], f"{usage['input_tokens']} tokens in, {usage['output_tokens']} out"]
+    if "agent" in document and document.get("principal"):
+        words.append(str(document["agent"]))
+    say("  ".join(word for word in words if word))
+
+
+def _tell(report: ChainReport) -> None:
+    state = "good" if report.ok else "BROKEN"
+    say(f"{report.log_id}: {state}, {report.records} records, head {report.head.sequence} {report.head.hash}")
+    if report.open_intents:
+        say(f"  {len(report.open_intents)} calls have no outcome: under way now, or when a gateway was killed.")
+    for finding in report.findings[:20]:
+        place = f"record {finding.sequence}: " if finding.sequence >= 0 else ""
+        say(f"  {place}{finding.message} [{finding.rule}]")
+    if len(report.findings) > 20:
+        say(f"  and {len(report.findings) - 20} more.")
+
+
+def _report(report: ChainReport) -> dict[str, Any]:
+    return {
+        "log": report.log_id,
+        "ok": report.ok,
+        "records": report.records,
+        "head": {"sequence": report.head.sequence, "hash": report.head.hash},
+        "open_intents": report.open_intents,
+        "findings": [{"rule": f.rule, "sequence": f.sequence, "message": f.message} for f in report.findings],
+    }

@@ -1,0 +1,496 @@
+"""The control process: holds the authority, starts and supervises the workers, serves admin API and operations.
+
+It never handles a model call. What the workers need of the authority, a certificate of their own, they get over
+their pipe; the signing key stays here.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import structlog
+from cryptography.hazmat.primitives.asymmetric import ec
+from prometheus_client.multiprocess import mark_process_dead
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from audit.canonical import canonical
+from audit.errors import AuditUnavailableError
+from gateway import __version__, app
+from gateway.admin.access import AccessControl
+from gateway.admin.app import AgentView, Control, Reloaded, create_admin_app
+from gateway.clock import NANOSECONDS, system_clock
+from gateway.config import GatewayConfig, load_config, show_config
+from gateway.errors import ConfigError, UnavailableError
+from gateway.listener.server import ListenerServer
+from gateway.listener.tls import TlsMaterial
+from gateway.listener.workers import Supervisor, WorkerEvent
+from gateway.runtime import Runtime
+from gateway.telemetry.listener import ListenerEvents
+from gateway.telemetry.logging import configure_logging
+from gateway.telemetry.operations import OperationsApp, Part
+from gateway.worker import run_worker
+from identity.authority import IssuedSvid, key_pem
+from identity.bundle import TrustBundle
+from identity.errors import IdentityError
+from identity.registry import RegistrySnapshot
+from identity.spiffe_id import TrustDomain
+
+_log = structlog.get_logger("govgateway.control")
+
+START_SECONDS = 60.0
+"""How long the workers may take to become ready (seconds)."""
+
+SILENCE_SECONDS = 5.0
+"""After how long without a sign of life a worker counts as not ready (seconds)."""
+
+RELOAD_SECONDS = 30.0
+"""How long the workers may take to reload (seconds)."""
+
+_RESTART = ("trust_domain", "state_dir", "listener", "admin", "operations", "audit", "identity", "quota")
+"""Parts of the configuration that only a restart changes."""
+
+
+def run_control(config_path: Path, config: GatewayConfig) -> int:
+    """Run the gateway until SIGTERM or SIGINT. Returns the exit status.
+
+    Raises:
+        ConfigError, IdentityError, AuditError: the gateway cannot start; nothing was served.
+    """
+    configure_logging(config.telemetry.log_level, config.telemetry.log_format)
+    with _only_gateway(config.state_dir):
+        runtime = app.build_runtime(config)
+        bundles = app.trust_bundles(config)
+        data_plane = _bind(config.listener.address, config.listener.port, "listener")
+        # Before the other sockets are opened, so that the workers do not inherit them.
+        supervisor = Supervisor(run_worker, data_plane, config.listener.workers, (str(config_path.resolve()),))
+        operations = _bind(config.operations.address, config.operations.port, "operations")
+        admin = _bind(config.admin.address, config.admin.port, "admin") if config.admin.enabled else None
+        control = ControlProcess(config_path, config, runtime, bundles, admin, operations)
+        return asyncio.run(control.main(supervisor, data_plane))
+
+
+class ControlProcess:
+    """Everything the control process runs (`gateway.admin.access.ControlState` among it)."""
+
+    def __init__(
+        self,
+        config_path: Path,
+        config: GatewayConfig,
+        runtime: Runtime,
+        bundles: Mapping[str, TrustBundle],
+        admin_socket: socket.socket | None,
+        operations_socket: socket.socket,
+    ) -> None:
+        self._config_path = config_path
+        self._runtime = runtime
+        self._bundles = bundles
+        self._admin_socket = admin_socket
+        self._operations_socket = operations_socket
+        self._authority = app.open_authority(config)
+        self._registry = app.open_registry(config)
+        self._agents = self._registry.snapshot()
+        self._svid: IssuedSvid | None = None
+        self._tls: dict[str, Any] = {}
+        self._supervisor: Supervisor | None = None
+        self._admin: ListenerServer | None = None
+        self._stop = asyncio.Event()
+        self._reload_lock = asyncio.Lock()
+        self._reload_number = 0
+        self._replies: dict[int, dict[int, dict[str, Any]]] = {}
+        self._replied = asyncio.Event()
+        self._forker_lost = False
+
+    # what the control plane decides by
+
+    @property
+    def config(self) -> GatewayConfig:
+        """The running configuration."""
+        return self._runtime.config
+
+    @property
+    def policies(self) -> Any:
+        """The active policies."""
+        return self._runtime.policies
+
+    @property
+    def engine(self) -> Any:
+        """Their engine."""
+        return self._runtime.engine
+
+    @property
+    def agents(self) -> RegistrySnapshot:
+        """The inventory."""
+        return self._agents
+
+    async def main(self, supervisor: Supervisor, data_plane: socket.socket) -> int:
+        """Start everything, wait for a signal, drain."""
+        loop = asyncio.get_running_loop()
+        self._supervisor = supervisor
+        self._audit = audit = app.open_audit_log(self.config, "control")
+        self._issue_own_svid()
+        await self._record_start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_by_signal)
+        operations = await self._serve_operations(loop)
+        status = 0
+        try:
+            await supervisor.start(START_SECONDS, on_event=self._worker_event, on_message=self._worker_message)
+            if self._admin_socket is not None:
+                self._admin = self._admin_server(self._admin_socket)
+                await self._admin.start()
+            _log.info("ready", address=_address(data_plane), workers=self.config.listener.workers)
+            print(f"Ready: https://{_address(data_plane)}", flush=True)  # noqa: T201 - for the person who started it
+            housekeeping = asyncio.create_task(self._housekeeping())
+            await self._stop.wait()
+            _log.info("draining", seconds=self.config.listener.drain_seconds)
+            housekeeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await housekeeping
+            if self._admin is not None:
+                await self._admin.drain(2)
+            await supervisor.drain(self.config.listener.drain_seconds)
+            status = 1 if self._forker_lost else 0
+        finally:
+            operations.close()
+            with contextlib.suppress(AuditUnavailableError):
+                audit.append("gateway.stopped", {"status": status})
+            await audit.close()
+            self._registry.close()
+        return status
+
+    # certificates
+
+    def _issue_own_svid(self) -> None:
+        config = self.config
+        key = ec.generate_private_key(ec.SECP256R1())
+        spiffe_id = TrustDomain(config.trust_domain).id(app.GATEWAY_PATH)
+        svid = self._authority.issue_x509_svid(
+            spiffe_id,
+            key.public_key(),
+            config.identity.svid_ttl_seconds,
+            tuple(config.identity.svid_dns_names),
+            tuple(config.identity.svid_ip_addresses),
+        )
+        self._audit.append(
+            "identity.issued",
+            {"principal": str(spiffe_id), "serial": svid.serial, "not_after": svid.not_after, "for": "gateway"},
+        )
+        self._svid = svid
+        self._tls = {
+            "type": "tls",
+            "chain": svid.chain_pem.decode(),
+            "key": key_pem(key).decode(),
+            "not_after": svid.not_after,
+        }
+        self._renew_at = time.time() + (svid.not_after - time.time()) / 2
+
+    def _material(self) -> TlsMaterial:
+        return TlsMaterial.from_bundles(self._tls["chain"].encode(), self._tls["key"].encode(), self._bundles)
+
+    # workers
+
+    def _worker_event(self, event: WorkerEvent) -> None:
+        level = "warning" if event.kind in {"exited", "killed", "forker-lost"} and not self._stop.is_set() else "info"
+        getattr(_log, level)(
+            f"worker-{event.kind}", worker=event.index, pid=event.pid, exit_code=event.exit_code, delay=event.delay
+        )
+        if event.kind == "started" and self._supervisor is not None:
+            self._supervisor.send(event.index, self._tls)
+        elif event.kind == "exited":
+            mark_process_dead(event.pid)  # type: ignore[no-untyped-call]
+        elif event.kind == "forker-lost":
+            # No worker can be started any more: end, so that whatever supervises this process starts it anew.
+            self._forker_lost = True
+            self._stop.set()
+
+    def _worker_message(self, index: int, message: dict[str, Any]) -> None:
+        if message["type"] in {"reloaded", "reload-refused"}:
+            self._replies.get(message["id"], {})[index] = message
+            self._replied.set()
+
+    # reload
+
+    def _reload_by_signal(self) -> None:
+        async def attempt() -> None:
+            with contextlib.suppress(ConfigError, UnavailableError):
+                await self.reload("signal")
+
+        self._reload_task = asyncio.create_task(attempt())
+
+    async def reload(self, by: str) -> Reloaded:
+        """Take the configuration and the policies anew; whole, or not at all.
+
+        Args:
+            by: SPIFFE ID of who asked, or `signal`.
+
+        Raises:
+            ConfigError: the new ones cannot be used; the running ones stay.
+        """
+        async with self._reload_lock:
+            try:
+                runtime, bundles = self._load_anew()
+            except (ConfigError, IdentityError) as error:
+                _log.error("reload-refused", by=by, detail=str(error))
+                self._audit.append("config.refused", {"principal": by, "cause": str(error)[:2000]})
+                raise ConfigError(str(error)) from error
+            before, self._runtime, self._bundles = self._runtime, runtime, bundles
+            if self._admin is not None:
+                self._admin.replace_tls(self._material())
+            workers = await self._reload_workers()
+            digest = _config_digest(runtime.config)
+            policies = runtime.policies
+            self._audit.append("config.loaded", {"principal": by, "config_digest": digest, "workers": workers})
+            self._record_unsafe(runtime.config)
+            if (policies.revision, policies.data_digest) != (before.policies.revision, before.policies.data_digest):
+                self._audit.append(
+                    "policy.activated",
+                    {
+                        "principal": by,
+                        "policy": {"revision": policies.revision, "data_digest": policies.data_digest},
+                        "replaced": {
+                            "revision": before.policies.revision,
+                            "data_digest": before.policies.data_digest,
+                        },
+                    },
+                )
+            _log.info("reloaded", by=by, policy_revision=policies.revision, workers=workers)
+            return Reloaded(
+                config_digest=digest,
+                policy_revision=policies.revision,
+                policy_data_digest=policies.data_digest,
+                workers=workers,
+            )
+
+    def _load_anew(self) -> tuple[Runtime, Mapping[str, TrustBundle]]:
+        config = load_config(self._config_path)
+        old, new = show_config(self.config), show_config(config)
+        # `--workers` of the command line is not in the file.
+        new["listener"]["workers"] = old["listener"]["workers"]
+        changed = [name for name in _RESTART if old[name] != new[name]]
+        if "identity" in changed and all(
+            old["identity"][key] == new["identity"][key] for key in old["identity"] if key != "federated"
+        ):
+            changed.remove("identity")
+        if changed:
+            raise ConfigError(f"{', '.join(changed)} changed, which needs a restart of the gateway; nothing was taken.")
+        config = config.model_copy(update={"listener": self.config.listener})
+        return app.build_runtime(config), app.trust_bundles(config)
+
+    async def _reload_workers(self) -> int:
+        assert self._supervisor is not None  # noqa: S101 - running
+        self._reload_number += 1
+        number = self._reload_number
+        expected = {worker.index for worker in self._supervisor.workers if worker.state == "ready"}
+        self._supervisor.broadcast({"type": "reload", "id": number, "tls": self._tls})
+        replies = self._replies[number] = {}
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(RELOAD_SECONDS):
+                while not expected <= set(replies):
+                    self._replied.clear()
+                    await self._replied.wait()
+        del self._replies[number]
+        behind = sorted(
+            index for index in expected if index not in replies or replies[index]["type"] == "reload-refused"
+        )
+        for index in behind:
+            _log.error("worker-behind", worker=index, detail=replies.get(index, {}).get("detail", "no answer"))
+        if behind:
+            raise ConfigError(f"worker {', '.join(map(str, behind))} did not take the new configuration; see the log.")
+        return len(expected)
+
+    # audit
+
+    async def _record_start(self) -> None:
+        config, policies = self.config, self.policies
+        entry = self._audit.append(
+            "gateway.started",
+            {
+                "version": __version__,
+                "trust_domain": config.trust_domain,
+                "workers": config.listener.workers,
+                "config_digest": _config_digest(config),
+                "policy": {"revision": policies.revision, "data_digest": policies.data_digest},
+            },
+        )
+        self._record_unsafe(config)
+        await entry.durable()
+
+    def _record_unsafe(self, config: GatewayConfig) -> None:
+        for option in config.unsafe_options():
+            self._audit.append("unsafe.option", {"option": option})
+            _log.warning("unsafe-option", option=option)
+
+    # listeners
+
+    def _admin_server(self, sock: socket.socket) -> ListenerServer:
+        access = AccessControl(lambda: self, self._audit, lambda: system_clock() // NANOSECONDS)
+        control = Control(
+            status=self.status,
+            show_config=lambda: show_config(self.config),
+            agents=self._agent_views,
+            reload=self.reload,
+        )
+        return ListenerServer(
+            create_admin_app(access, control),
+            sock,
+            tls=self._material(),
+            bundles=lambda: self._bundles,
+            limits=self.config.listener.limits,
+            observer=ListenerEvents(self._audit),
+            clock=system_clock,
+        )
+
+    async def _serve_operations(self, loop: asyncio.AbstractEventLoop) -> asyncio.Server:
+        config = Config(
+            OperationsApp(self.parts, os.environ["PROMETHEUS_MULTIPROC_DIR"]),
+            http="httptools",
+            ws="none",
+            lifespan="off",
+            interface="asgi3",
+            proxy_headers=False,
+            server_header=False,
+            access_log=False,
+            log_config=None,
+        )
+        config.load()
+        state = ServerState()
+        return await loop.create_server(lambda: HttpToolsProtocol(config, state, {}), sock=self._operations_socket)
+
+    # state
+
+    def parts(self) -> dict[str, Part]:
+        """Return readiness part by part."""
+        assert self._supervisor is not None and self._svid is not None  # noqa: S101, PT018 - running
+        parts = {
+            "certificate": Part(time.time() < self._svid.not_after, "the gateway's certificate has expired"),
+            "audit.control": Part(self._audit.healthy, self._audit.reason),
+        }
+        now = time.monotonic()
+        for worker in self._supervisor.workers:
+            name = f"worker.{worker.index}"
+            if worker.state != "ready":
+                parts[name] = Part(ready=False, detail=f"the worker is {worker.state}; it is restarted by itself")
+            elif now - worker.heard > SILENCE_SECONDS:
+                parts[name] = Part(ready=False, detail=f"no sign of life for {now - worker.heard:.0f} seconds")
+            else:
+                parts[name] = Part(ready=True)
+                for part in ("audit", "registry"):
+                    said = worker.status.get(part, {"ready": True, "detail": ""})
+                    parts[f"{name}.{part}"] = Part(bool(said["ready"]), str(said["detail"]))
+        return {name: Part(part.ready, "" if part.ready else part.detail) for name, part in parts.items()}
+
+    def status(self) -> dict[str, Any]:
+        """Return the state of every part, for the control plane."""
+        assert self._supervisor is not None and self._svid is not None  # noqa: S101, PT018 - running
+        return {
+            "version": __version__,
+            "trust_domain": self.config.trust_domain,
+            "policy": {"revision": self.policies.revision, "data_digest": self.policies.data_digest},
+            "certificate": {"serial": self._svid.serial, "not_after": self._svid.not_after},
+            "parts": {name: {"ready": part.ready, "detail": part.detail} for name, part in self.parts().items()},
+            "workers": [
+                {
+                    "index": worker.index,
+                    "pid": worker.pid,
+                    "state": worker.state,
+                    "restarts": worker.restarts,
+                    "status": dict(worker.status),
+                }
+                for worker in self._supervisor.workers
+            ],
+        }
+
+    def _agent_views(self) -> list[AgentView]:
+        return [
+            AgentView(
+                id=agent.id,
+                kind=agent.kind,
+                team=agent.team,
+                owner=agent.owner,
+                status=agent.status,
+                risk_tier=agent.risk_tier,
+                system=agent.system,
+                purpose=agent.purpose,
+            )
+            for agent in sorted(self._agents.agents.values(), key=lambda agent: agent.id)
+        ]
+
+    async def _housekeeping(self) -> None:
+        """Look for changes of the inventory, and renew the gateway's certificate at half its life."""
+        while True:
+            try:
+                if self._registry.generation() != self._agents.generation:
+                    self._agents = self._registry.snapshot()
+                if time.time() >= self._renew_at:
+                    self._issue_own_svid()
+                    assert self._supervisor is not None  # noqa: S101 - running
+                    self._supervisor.broadcast(self._tls)
+                    if self._admin is not None:
+                        self._admin.replace_tls(self._material())
+                    _log.info("certificate-renewed", not_after=self._tls["not_after"])
+            except (IdentityError, AuditUnavailableError) as error:
+                _log.error("housekeeping-failed", detail=str(error))
+            await asyncio.sleep(0.5)
+
+
+def _config_digest(config: GatewayConfig) -> str:
+    shown = show_config(config)
+    return sha256(canonical(_without_floats(shown))).hexdigest()
+
+
+def _without_floats(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_without_floats(item) for item in value]
+    return str(value) if isinstance(value, float) else value
+
+
+def _bind(address: str, port: int, section: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        sock.bind((address, port))
+    except OSError as error:
+        sock.close()
+        raise ConfigError(
+            f"{section}: cannot listen on {address} port {port}: {error.strerror}. "
+            f"Choose another {section}.port, or stop what uses it."
+        ) from error
+    return sock
+
+
+def _address(sock: socket.socket) -> str:
+    address, port = sock.getsockname()[:2]
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+@contextlib.contextmanager
+def _only_gateway(state_dir: Path) -> Iterator[None]:
+    """Hold the state directory: one gateway at a time."""
+    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+    path = state_dir / "gateway.pid"
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            file.seek(0)
+            raise ConfigError(
+                f"Another gateway (process {file.read().strip() or '?'}) runs on {state_dir}. Stop it first."
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield

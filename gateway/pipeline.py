@@ -1,0 +1,421 @@
+"""The life of a request: eight steps, in order, each one call to one room.
+
+1. identify    the listener verified the peer's chain; here expiry, revocation and standing are compared
+2. understand  the route's protocol parses the body once
+3. authorise   one decision of the policy
+4. reserve     every quota limit that applies, all or none, for the worst case
+5. record      the intent goes to the audit log; nothing is answered before it is durable
+6. forward     to a backend of the static registry, with the gateway's own credentials
+7. relay       bytes pass through, usage is read from them
+8. settle      actual usage replaces the reservation, the outcome closes the intent
+
+Anything unclear refuses the call. A refusal is recorded where an identity was proven.
+"""
+
+import asyncio
+from dataclasses import replace
+from time import perf_counter_ns
+
+from audit.errors import AuditUnavailableError
+from audit.event_id import uuid7
+from audit.log import AuditLog
+from gateway import records
+from gateway.authorization.engine import Decision
+from gateway.authorization.input import model_input
+from gateway.clock import NANOSECONDS, Clock
+from gateway.errors import (
+    GatewayError,
+    IdentityRefusedError,
+    NotFoundError,
+    PolicyDeniedError,
+    UnavailableError,
+    UpstreamConnectError,
+    UpstreamError,
+)
+from gateway.exchange import ClientDisconnectedError, Exchange, Receive, Scope, Send
+from gateway.observation import Observation
+from gateway.protocols.base import Call
+from gateway.quota.headers import quota_headers, refusal_headers
+from gateway.quota.ledger import LimitReached, QuotaLedger
+from gateway.quota.worst_case import worst_case_tokens
+from gateway.runtime import Runtime
+from gateway.settlement import backend_error, charged_tokens, output_bound, region_required
+from gateway.telemetry.trace import child_of
+from gateway.upstream.client import Backend, UpstreamAnswer, UpstreamClient
+from gateway.upstream.headers import request_headers, response_headers
+from identity.registry import RegistrySnapshot
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+"""Largest answer that is not streamed (bytes)."""
+
+MAX_ERROR_BYTES = 65_536
+"""Largest error answer of a backend that is passed on (bytes)."""
+
+_PASSED_ON = frozenset({400, 413, 422})
+"""Answers of a backend that speak of the caller's request and are passed on as they are."""
+
+
+class Pipeline:
+    """An ASGI application that governs every call. One per worker process.
+
+    Attributes:
+        runtime: everything a reload replaces; swapped as a whole, calls under way keep theirs.
+        agents: the inventory as of the last change; swapped by `replace_agents`.
+    """
+
+    def __init__(
+        self,
+        *,
+        runtime: Runtime,
+        agents: RegistrySnapshot,
+        audit: AuditLog,
+        ledger: QuotaLedger,
+        upstream: UpstreamClient,
+        observation: Observation,
+        clock: Clock,
+    ) -> None:
+        self.runtime = runtime
+        self.agents = agents
+        self._audit = audit
+        self._ledger = ledger
+        self._upstream = upstream
+        self._observe = observation
+        self._clock = clock
+        self._under_way: set[Exchange] = set()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one call (ASGI 3)."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"the data plane serves HTTP, not {scope['type']}")
+        exchange = Exchange(scope, receive, send)
+        runtime = self.runtime
+        self._observe.begin()
+        try:
+            await self._serve(exchange, runtime, scope)
+        except GatewayError as error:
+            await self._refuse(exchange, runtime, error)
+        except ClientDisconnectedError:
+            await self._settle(exchange, "client-disconnected")
+        except asyncio.CancelledError:
+            if exchange.cut_by is None:
+                await self._settle(exchange, "client-disconnected")
+                raise
+            if exchange.task is not None:
+                exchange.task.uncancel()
+            await self._refuse(exchange, runtime, exchange.cut_by)
+        finally:
+            self._observe.end(exchange)
+
+    async def _serve(self, exchange: Exchange, runtime: Runtime, scope: Scope) -> None:
+        self._identify(exchange, scope)
+        exchange.mark()
+        await self._understand(exchange, runtime)
+        exchange.mark()
+        if exchange.call is not None and exchange.call.local:
+            await self._list_models(exchange, runtime)
+            return
+        await self._authorise(exchange, runtime)
+        exchange.mark()
+        await self._reserve(exchange, runtime)
+        exchange.mark()
+        self._record(exchange, runtime)
+        exchange.mark()
+        await self._forward(exchange, runtime)
+        exchange.mark()
+        await self._relay(exchange)
+        exchange.mark()
+        await self._settle(exchange)
+        exchange.mark()
+
+    def _identify(self, exchange: Exchange, scope: Scope) -> None:
+        connection = scope["extensions"]["govgateway"]
+        exchange.task = asyncio.current_task()
+        exchange.trace = child_of(exchange.headers)
+        peer = connection.identity
+        if peer is None:
+            refusal = connection.refusal
+            raise IdentityRefusedError(str(refusal), code=refusal.rule)
+        exchange.peer = peer
+        exchange.agent = self.agents.get(peer.id)
+        self._check_standing(exchange, self.agents)
+
+    def _check_standing(self, exchange: Exchange, agents: RegistrySnapshot) -> None:
+        """Compare what may change while a connection is open: expiry, revocation, standing."""
+        peer = exchange.peer
+        assert peer is not None  # noqa: S101 - set by the caller
+        if self._clock() >= peer.not_after * NANOSECONDS:
+            raise IdentityRefusedError(
+                f"The certificate of {peer.id} has expired.",
+                remedy="Fetch a new X.509-SVID and connect again.",
+                code="leaf-expired",
+            )
+        agent = agents.get(peer.id)
+        if agent is None:
+            raise IdentityRefusedError(
+                f"{peer.id} is not registered with this gateway.",
+                remedy="Ask an operator to run 'govctl agent register'.",
+                code="identity-unregistered",
+            )
+        if agent.status != "active":
+            raise IdentityRefusedError(
+                f"{peer.id} is {agent.status}.",
+                remedy=f"Ask its owner, {agent.owner}, about it.",
+                code=f"identity-{agent.status}",
+            )
+        if agents.is_revoked(peer.serial):
+            raise IdentityRefusedError(
+                f"The certificate {peer.serial} of {peer.id} is revoked.",
+                remedy="Fetch a new X.509-SVID and connect again.",
+                code="certificate-revoked",
+            )
+
+    async def _understand(self, exchange: Exchange, runtime: Runtime) -> None:
+        exchange.protocol = protocol = runtime.protocol(exchange.method, exchange.path)
+        if protocol is None:
+            raise NotFoundError(f"{exchange.method} {exchange.path} is not a route of this gateway.")
+        exchange.body = await exchange.read_body()
+        exchange.call = protocol.parse(exchange.method, exchange.path, exchange.headers, exchange.body)
+
+    async def _authorise(self, exchange: Exchange, runtime: Runtime) -> None:
+        assert exchange.call is not None  # noqa: S101 - set by the step before
+        decision = await self._decide(exchange, runtime, exchange.call)
+        if not decision.allow:
+            reason = runtime.policies.reason(decision.reasons[0])
+            raise PolicyDeniedError(
+                reason.message,
+                remedy=reason.remedy,
+                code=reason.code,
+                extensions={"reasons": list(decision.reasons)},
+            )
+
+    async def _decide(self, exchange: Exchange, runtime: Runtime, call: Call) -> Decision:
+        agent = exchange.agent
+        assert agent is not None  # noqa: S101 - set by the first step
+        model = runtime.models.get(call.resource_id)
+        exchange.policy_input = model_input(
+            agent,
+            runtime.policies.roles_of(agent.id, agent.team, agent.kind),
+            call,
+            runtime.policies.system(model.system) if model else None,
+            runtime.regions.get(call.resource_id, ""),
+            runtime.config.context.region,
+            runtime.config.context.environment,
+        )
+        exchange.decision = decision = await runtime.engine.decide(exchange.policy_input)
+        self._observe.decided(decision)
+        return decision
+
+    async def _reserve(self, exchange: Exchange, runtime: Runtime) -> None:
+        agent, call = exchange.agent, exchange.call
+        assert agent and call  # noqa: S101, PT018 - set by the steps before
+        tokens = 0
+        if not call.local:
+            model = runtime.models.get(call.resource_id)
+            if model is None:
+                # The policy allowed a model that the configuration does not have: same answer as a deny.
+                reason = runtime.policies.reason("model_not_granted")
+                raise PolicyDeniedError(reason.message, remedy=reason.remedy, code=reason.code)
+            assert exchange.decision is not None  # noqa: S101 - set by the step before
+            exchange.max_tokens = output_bound(call, model, exchange.decision)
+            tokens = worst_case_tokens(call, exchange.max_tokens)
+        exchange.reservation = await self._ledger.reserve(
+            runtime.limits.for_principal(agent.id, agent.team, agent.kind),
+            tokens=tokens,
+            stream=call.stream,
+            lease_seconds=runtime.config.quota.lease_seconds,
+        )
+
+    def _record(self, exchange: Exchange, runtime: Runtime) -> None:
+        try:
+            entry = self._audit.append("access.intent", records.intent(exchange, runtime, self._audit))
+        except AuditUnavailableError as error:
+            raise UnavailableError(str(error), code="audit_unavailable") from error
+        exchange.intent = entry
+        exchange.request_id = entry.event_id
+
+    async def _durable(self, exchange: Exchange) -> None:
+        """Wait until the intent is on disk. Called before the first byte of every answer."""
+        assert exchange.intent is not None  # noqa: S101 - recorded by the step before
+        try:
+            await exchange.intent.durable()
+        except AuditUnavailableError as error:
+            raise UnavailableError(str(error), code="audit_unavailable") from error
+
+    async def _forward(self, exchange: Exchange, runtime: Runtime) -> None:
+        call, protocol, decision, trace = exchange.call, exchange.protocol, exchange.decision, exchange.trace
+        assert call and protocol and decision and trace  # noqa: S101, PT018 - set by the steps before
+        self._under_way.add(exchange)
+        candidates = runtime.backends.route(call.resource_id, region_required(decision))
+        headers = request_headers(exchange.headers, trace.header())
+        tried: list[Backend] = []
+        while True:
+            backend = runtime.balancer.acquire(candidates, tried)
+            exchange.backend = backend
+            exchange.release_backend = runtime.balancer.release
+            body = protocol.prepare(
+                call,
+                max_tokens=exchange.max_tokens,
+                continuous_usage=backend.continuous_usage,
+                model=runtime.models[call.resource_id].upstream_name,
+            )
+            exchange.sent_ns = perf_counter_ns()
+            try:
+                exchange.answer = await self._upstream.post(backend, call.upstream_path, headers, body)
+            except UpstreamConnectError:
+                # Nothing of the call reached this backend, so another may take it.
+                runtime.balancer.failed(backend)
+                exchange.release_backend = None
+                tried.append(backend)
+                if len(tried) == len(candidates):
+                    raise
+                continue
+            except UpstreamError:
+                exchange.reached_backend = True
+                raise
+            exchange.reached_backend = True
+            break
+        self._observe.upstream_head(exchange)
+
+    async def _relay(self, exchange: Exchange) -> None:
+        call, protocol, answer = exchange.call, exchange.protocol, exchange.answer
+        assert call and protocol and answer and exchange.reservation  # noqa: S101, PT018 - set by the steps before
+        if answer.status != 200:
+            await self._relay_error(exchange, answer)
+            return
+        exchange.meter = meter = protocol.meter(call, answer.status, answer.headers)
+        headers = response_headers(answer.headers)
+        headers += quota_headers(exchange.reservation.standings)
+        headers.append((b"x-request-id", exchange.request_id.encode()))
+        if not call.stream:
+            body = meter.feed(await answer.read(MAX_ANSWER_BYTES)) + meter.finish()
+            await self._durable(exchange)
+            headers.append((b"content-length", b"%d" % len(body)))
+            await exchange.start(200, headers)
+            await exchange.write(body, more=False)
+            return
+        await self._durable(exchange)
+        await exchange.start(200, headers)
+        async for chunk in answer.chunks():
+            data = meter.feed(chunk)
+            if data:
+                if not exchange.relayed:
+                    self._observe.first_token(exchange)
+                await exchange.write(data, more=True)
+        await exchange.write(meter.finish(), more=False)
+
+    async def _relay_error(self, exchange: Exchange, answer: UpstreamAnswer) -> None:
+        """Pass on what speaks of the caller's request; everything else is a failure of the backend."""
+        if answer.status not in _PASSED_ON:
+            raise backend_error(answer)
+        body = await answer.read(MAX_ERROR_BYTES)
+        await self._durable(exchange)
+        headers = response_headers(answer.headers)
+        headers.append((b"x-request-id", exchange.request_id.encode()))
+        headers.append((b"content-length", b"%d" % len(body)))
+        await exchange.start(answer.status, headers)
+        await exchange.write(body, more=False)
+
+    async def _settle(self, exchange: Exchange, outcome: str = "completed", cause: str = "") -> None:
+        """End the call on every path: connection, backend, quota, outcome record. Idempotent."""
+        if exchange.settled:
+            return
+        exchange.settled = True
+        self._under_way.discard(exchange)
+        if exchange.answer is not None:
+            exchange.answer.close()
+        if exchange.release_backend is not None and exchange.backend is not None:
+            exchange.release_backend(exchange.backend)
+        charged = 0
+        if exchange.reservation is not None:
+            charged = charged_tokens(exchange, outcome)
+            if exchange.reached_backend:
+                await self._ledger.settle(exchange.reservation, tokens=charged)
+            else:
+                await self._ledger.release(exchange.reservation)
+        if exchange.intent is not None:
+            self._audit.append("access.outcome", records.outcome(exchange, outcome, cause, charged), keep=True)
+        if exchange.meter is not None and exchange.call is not None:
+            usage = exchange.meter.usage
+            self._observe.used(exchange.call.resource_id, usage.input_tokens, usage.output_tokens)
+
+    async def _refuse(self, exchange: Exchange, runtime: Runtime, error: GatewayError) -> None:
+        """Answer a refusal or failure: recorded first where an identity was proven, then sent."""
+        await self._settle(exchange, "cut" if exchange.cut_by else "failed", error.code)
+        if exchange.intent is None:
+            if exchange.peer is not None:
+                error = await self._record_denied(exchange, runtime, error)
+            else:
+                exchange.request_id = uuid7()
+        elif not exchange.started and not isinstance(error, UnavailableError):
+            try:
+                await self._durable(exchange)
+            except UnavailableError as unavailable:
+                error = unavailable
+        self._observe.refused(exchange, error)
+        protocol = exchange.protocol or runtime.default_protocol
+        if exchange.started:
+            if exchange.call is not None and exchange.call.stream:
+                await exchange.write(protocol.stream_error(error, exchange.request_id), more=False)
+            return
+        headers, body = protocol.error(error, exchange.request_id)
+        headers += error.headers
+        if isinstance(error, LimitReached):
+            headers += refusal_headers(error)
+        if isinstance(error, IdentityRefusedError):
+            headers.append((b"connection", b"close"))
+        await exchange.start(error.status, headers)
+        await exchange.write(body, more=False)
+
+    async def _record_denied(self, exchange: Exchange, runtime: Runtime, error: GatewayError) -> GatewayError:
+        try:
+            entry = self._audit.append("access.denied", records.denied(exchange, runtime, error, self._audit))
+            exchange.request_id = entry.event_id
+            await entry.durable()
+        except AuditUnavailableError as unavailable:
+            exchange.request_id = exchange.request_id or uuid7()
+            return UnavailableError(str(unavailable), code="audit_unavailable")
+        return error
+
+    async def _list_models(self, exchange: Exchange, runtime: Runtime) -> None:
+        """Answer the model listing: only what this caller may use, decided model by model."""
+        call, protocol = exchange.call, exchange.protocol
+        assert call and protocol  # noqa: S101, PT018 - set by the steps before
+        await self._reserve(exchange, runtime)
+        wanted = [call.resource_id] if call.resource_id else list(runtime.models)
+        granted = [name for name in wanted if name in runtime.models and await self._may_use(exchange, runtime, name)]
+        if call.resource_id and not granted:
+            reason = runtime.policies.reason("model_not_granted")
+            raise PolicyDeniedError(reason.message, remedy=reason.remedy, code=reason.code)
+        self._record(exchange, runtime)
+        body = protocol.list_models(
+            [{"id": name, "created": 0, "owned_by": runtime.models[name].system or "govgateway"} for name in granted],
+            single=bool(call.resource_id),
+        )
+        await self._durable(exchange)
+        await exchange.start(
+            200,
+            [
+                (b"content-type", b"application/json"),
+                (b"content-length", b"%d" % len(body)),
+                (b"x-request-id", exchange.request_id.encode()),
+            ],
+        )
+        await exchange.write(body, more=False)
+        await self._settle(exchange)
+
+    async def _may_use(self, exchange: Exchange, runtime: Runtime, model: str) -> bool:
+        assert exchange.call is not None  # noqa: S101 - set by the steps before
+        for action in ("model.infer", "model.embed"):
+            if (await self._decide(exchange, runtime, replace(exchange.call, action=action, resource_id=model))).allow:
+                return True
+        return False
+
+    def replace_agents(self, agents: RegistrySnapshot) -> None:
+        """Take a new state of the inventory; answers under way to who lost its standing are cut."""
+        self.agents = agents
+        for exchange in tuple(self._under_way):
+            exchange.agent = agents.get(exchange.peer.id) if exchange.peer else None
+            try:
+                self._check_standing(exchange, agents)
+            except IdentityRefusedError as error:
+                exchange.cut(error)

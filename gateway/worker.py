@@ -1,0 +1,201 @@
+"""A worker process: one pipeline, one audit chain, one connection pool, told what to do over a pipe.
+
+From the control process: `tls` (a certificate to serve with), `reload`, `drain`.
+To it: `ready`; `status` twice a second, which is also the sign of life; `reloaded` or `reload-refused`.
+"""
+
+import asyncio
+import gc
+import os
+import socket
+import sys
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import structlog
+import uvloop
+
+from audit.log import AuditLog
+from gateway import app
+from gateway.authorization.cache import DecisionCache
+from gateway.clock import system_clock
+from gateway.config import GatewayConfig, load_config
+from gateway.errors import ConfigError
+from gateway.listener.channel import Channel
+from gateway.listener.server import ListenerServer
+from gateway.listener.tls import TlsMaterial
+from gateway.observation import Observation
+from gateway.pipeline import Pipeline
+from gateway.telemetry import metrics
+from gateway.telemetry.listener import ListenerEvents
+from gateway.telemetry.logging import configure_logging
+from identity.bundle import TrustBundle
+from identity.errors import IdentityError
+from identity.registry import Registry
+
+_log = structlog.get_logger("govgateway.worker")
+
+HEARTBEAT_SECONDS = 0.25
+"""How often a worker looks for changes of the inventory, flushes metrics and reports (seconds)."""
+
+SWITCH_SECONDS = 0.0005
+"""How long the event loop may hold the interpreter while the audit writer waits for it (seconds)."""
+
+
+def run_worker(index: int, sock: socket.socket, channel: Channel, config_path: str) -> None:
+    """Serve until told to drain. The entry point of a worker process."""
+    sys.setswitchinterval(SWITCH_SECONDS)
+    config = load_config(Path(config_path))
+    configure_logging(config.telemetry.log_level, config.telemetry.log_format)
+    uvloop.run(Worker(index, sock, channel, Path(config_path), config).main())
+
+
+class Worker:
+    """Everything one worker process runs."""
+
+    def __init__(
+        self, index: int, sock: socket.socket, channel: Channel, config_path: Path, config: GatewayConfig
+    ) -> None:
+        self._index = index
+        self._sock = sock
+        self._channel = channel
+        self._config_path = config_path
+        self._config = config
+        self._observation = Observation()
+        self._registry_error = ""
+        self._bundles: dict[str, TrustBundle] = {}
+
+    async def main(self) -> None:
+        """Build, serve, drain."""
+        await self._channel.open()
+        config = self._config
+        registry = app.open_registry(config)
+        self._cache = DecisionCache(config.policy.cache_entries)
+        self._audit = audit = app.open_audit_log(config, f"worker-{self._index}")
+        ledger = app.open_ledger(config)
+        upstream = app.build_upstream()
+        self._pipeline = pipeline = Pipeline(
+            runtime=app.build_runtime(config, self._cache),
+            agents=registry.snapshot(),
+            audit=audit,
+            ledger=ledger,
+            upstream=upstream,
+            observation=self._observation,
+            clock=system_clock,
+        )
+        self._bundles = app.trust_bundles(config)
+        try:
+            first = await self._channel.receive()
+            if first is None or first["type"] != "tls":
+                return
+            server = self._server(pipeline, audit, first)
+            await server.start()
+            gc.collect()
+            gc.freeze()
+            self._channel.send({"type": "ready", "pid": os.getpid()})
+            beat = asyncio.create_task(self._beat(registry, server))
+            seconds = await self._obey(server)
+            await server.drain(seconds)
+            beat.cancel()
+            with suppress(asyncio.CancelledError):
+                await beat
+        finally:
+            await upstream.close()
+            await audit.close()
+            ledger.close()
+            registry.close()
+            self._observation.flush()
+            self._channel.close()
+
+    def _server(self, pipeline: Pipeline, audit: AuditLog, message: dict[str, Any]) -> ListenerServer:
+        return ListenerServer(
+            pipeline,
+            self._sock,
+            tls=self._material(message),
+            bundles=lambda: self._bundles,
+            limits=self._config.listener.limits,
+            observer=ListenerEvents(audit),
+            clock=system_clock,
+            shared_socket=self._config.listener.workers > 1,
+        )
+
+    def _material(self, message: dict[str, Any]) -> TlsMaterial:
+        metrics.CERTIFICATE_EXPIRY.labels("gateway").set(message["not_after"])
+        return TlsMaterial.from_bundles(message["chain"].encode(), message["key"].encode(), self._bundles)
+
+    async def _obey(self, server: ListenerServer) -> float:
+        """Do as told until told to drain; return the seconds that the calls under way have."""
+        while (message := await self._channel.receive()) is not None:
+            match message["type"]:
+                case "tls":
+                    server.replace_tls(self._material(message))
+                case "reload":
+                    self._reload(server, message)
+                case "drain":
+                    return float(message["seconds"])
+        _log.warning("control-process-gone", detail="draining")
+        return self._config.listener.drain_seconds
+
+    def _reload(self, server: ListenerServer, message: dict[str, Any]) -> None:
+        """Take a new configuration whole, or stay with the old one."""
+        try:
+            config = load_config(self._config_path)
+            bundles = app.trust_bundles(config)
+            runtime = app.build_runtime(config, self._cache)
+        except (ConfigError, IdentityError) as error:
+            _log.error("reload-refused", detail=str(error))
+            self._channel.send({"type": "reload-refused", "id": message["id"], "detail": str(error)})
+            return
+        self._bundles = bundles
+        self._pipeline.runtime = runtime
+        server.replace_tls(self._material(message["tls"]))
+        # A peer whose trust domain was withdrawn, or has other authorities now, has to prove itself again.
+        server.close_connections(lambda peer: peer.identity is None or peer.identity.trust_domain not in bundles)
+        self._channel.send(
+            {
+                "type": "reloaded",
+                "id": message["id"],
+                "policy_revision": runtime.policies.revision,
+                "policy_data_digest": runtime.policies.data_digest,
+            }
+        )
+
+    async def _beat(self, registry: Registry, server: ListenerServer) -> None:
+        while True:
+            self._look_at_registry(registry)
+            self._observation.flush()
+            self._flush_audit_metrics()
+            self._channel.send(
+                {
+                    "type": "status",
+                    "pid": os.getpid(),
+                    "connections": server.connections,
+                    "requests": server.requests_under_way,
+                    "audit": {"ready": self._audit.healthy, "detail": self._audit.reason},
+                    "registry": {"ready": not self._registry_error, "detail": self._registry_error},
+                    "backends": self._pipeline.runtime.balancer.snapshot(),
+                    "policy_revision": self._pipeline.runtime.policies.revision,
+                }
+            )
+            await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    def _look_at_registry(self, registry: Registry) -> None:
+        try:
+            if registry.generation() != self._pipeline.agents.generation:
+                self._pipeline.replace_agents(registry.snapshot())
+            self._registry_error = ""
+        except IdentityError as error:
+            # What is known goes on working; readiness says that changes do not arrive.
+            if not self._registry_error:
+                _log.error("registry-unreadable", detail=str(error))
+            self._registry_error = str(error)
+
+    def _flush_audit_metrics(self) -> None:
+        metrics.AUDIT_BACKLOG.set(self._audit.backlog)
+        metrics.AUDIT_LAG.set(self._audit.last_commit_seconds)
+        metrics.AUDIT_HEALTHY.set(1 if self._audit.healthy else 0)
+        hits, misses = self._cache.hits, self._cache.misses
+        self._cache.hits = self._cache.misses = 0
+        metrics.CACHE.labels("hit").inc(hits)
+        metrics.CACHE.labels("miss").inc(misses)
