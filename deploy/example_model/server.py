@@ -110,7 +110,7 @@ class Call:
 
     async def think(self, words: int = 1) -> None:
         """Take the time of so many words; end the call if its caller leaves meanwhile."""
-        assert self._left is not None  # noqa: S101 - the body was read
+        assert self._left is not None
         if self._delay:
             await asyncio.wait({self._left}, timeout=self._delay * words)
         else:

@@ -1,7 +1,8 @@
 """The three ways of counting, as plain functions on integers: GCRA, calendar day, concurrency.
 
 GCRA keeps one timestamp a key, the theoretical arrival time (TAT): the moment at which the key is whole again. A call
-of `cost` units moves it by `cost * interval`; it may lie at most `burst * interval` ahead of now. Time is in nanoseconds.
+of `cost` units moves it by `cost * interval`; it may lie at most `burst * interval` ahead of now. Times are in
+nanoseconds.
 """
 
 DAY_SECONDS = 86_400
