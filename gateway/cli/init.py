@@ -2,6 +2,7 @@
 
 import shutil
 from base64 import b64encode
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,7 @@ policy:
 backends:
   - name: default
     url: {backend}
-
+{usage}
 models:
 {models}"""
 
@@ -57,21 +58,20 @@ def init(
         if path.exists():
             fail(f"{path} exists already; 'govctl init' never overwrites. Use --dir for another directory.")
     backend = backend.rstrip("/")
-    pairs = [name.partition("=")[::2] for name in model or _models_of(backend)]
+    models = [_Model(*name.partition("=")[::2]) for name in model] if model else _models_of(backend)
+    vllm = any(entry.vllm for entry in models)
     directory.mkdir(parents=True, exist_ok=True)
     config_file.write_text(
         _TEMPLATE.format(
             trust_domain=trust_domain,
             backend=backend,
             port=port,
-            models=yaml.safe_dump(
-                [{"name": name, "system": system or "assistant", "backends": ["default"]} for name, system in pairs],
-                sort_keys=False,
-            ),
+            usage="    continuous_usage: true\n" if vllm else "",
+            models=yaml.safe_dump([entry.document() for entry in models], sort_keys=False),
         )
     )
     shutil.copytree(starter_policies(), policies)
-    allow_models(policies, [name for name, _ in pairs])
+    allow_models(policies, [entry.name for entry in models])
     key = generate_seal_key()
     write_private(seal_key, b64encode(key) + b"\n")
     try:
@@ -90,22 +90,46 @@ def init(
         system_clock,
     )
     say(f"Trust domain {config.trust_domain}: root and signing authority made, keys sealed in {config.state_dir}.")
-    say(f"Configuration: {config_file}; models: {', '.join(name for name, _ in pairs)}.")
+    say(f"Configuration: {config_file}; models: {', '.join(entry.name for entry in models)}.")
     say(f"Policies: {policies} (team 'research' may call these models).")
     say(f"Sealing key: {seal_key}. Whoever has it and {config.state_dir} can issue identities: keep a copy apart.")
     say("")
     say("Next: govctl up, and in another terminal: govctl agent register, govctl agent issue.")
 
 
-def _models_of(backend: str) -> list[str]:
-    """Ask the server for its models."""
+@dataclass(frozen=True, slots=True)
+class _Model:
+    """A model to write into the configuration; `context` is 0 where the server does not say."""
+
+    name: str
+    system: str = ""
+    context: int = 0
+    vllm: bool = False
+
+    def document(self) -> dict[str, object]:
+        document: dict[str, object] = {
+            "name": self.name,
+            "system": self.system or "assistant",
+            "backends": ["default"],
+        }
+        if self.context:
+            # A caller that names no bound gets at most half of the context, so that its prompt fits beside it.
+            document |= {"max_output_tokens": min(4096, max(self.context // 2, 1)), "context_tokens": self.context}
+        return document
+
+
+def _models_of(backend: str) -> list[_Model]:
+    """Ask the server for its models. vLLM also says how long their context is."""
     remedy = "Start the server, correct --backend, or name the models with --model."
     try:
         answer = httpx.get(f"{backend}/models", timeout=10, follow_redirects=False, trust_env=False)
         answer.raise_for_status()
-        names = [str(entry["id"]) for entry in answer.json()["data"]]
+        models = [
+            _Model(str(entry["id"]), context=int(entry.get("max_model_len") or 0), vllm=entry.get("owned_by") == "vllm")
+            for entry in answer.json()["data"]
+        ]
     except (httpx.HTTPError, httpx.InvalidURL, ValueError, KeyError, TypeError) as error:
         fail(f"{backend}/models does not list models ({error}). {remedy}")
-    if not names:
+    if not models:
         fail(f"{backend} lists no models. {remedy}")
-    return names
+    return models
