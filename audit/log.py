@@ -26,8 +26,11 @@ from audit.store import AuditStore, ChainWriter
 MAX_BATCH = 1000
 """Most records in one transaction."""
 
-LINGER_SECONDS = 0.001
+LINGER_SECONDS = 0.004
 """Under load commits are at least this far apart, so that each carries more records (seconds)."""
+
+LOADED_BATCH = 8
+"""A commit that carried this many records shows load; below it nothing waits for company."""
 
 HEAD_SECONDS = 1.0
 """How often the head is noted beside the chain (seconds)."""
@@ -156,13 +159,15 @@ class AuditLog:
     def _run(self) -> None:
         retained: deque[Entry] = deque()
         last_end = head_noted = time.monotonic()
+        loaded = False
         while True:
             entry = None if retained else self._queue.get()
             since = time.monotonic() - last_end
-            if since < LINGER_SECONDS and not self._closing.is_set():
+            if loaded and since < LINGER_SECONDS and not self._closing.is_set():
                 time.sleep(LINGER_SECONDS - since)
             batch, stop = self._take(entry, retained)
             if batch:
+                loaded = len(batch) >= LOADED_BATCH
                 retained = self._commit(batch)
                 last_end = time.monotonic()
                 if last_end - head_noted > HEAD_SECONDS:

@@ -1,6 +1,6 @@
 """Where chains are kept: one SQLite file a chain, one writer a chain, any number of readers.
 
-The table has the form that a server database would hold all chains in. `synchronous=FULL` with a write-ahead log: a
+The table has the columns that a server database would hold all chains in. `synchronous=FULL` with a write-ahead log: a
 commit that returned is on disk.
 
 Beside each chain lies `<log>.head`, sequence and hash of a recent end of the chain, noted about once a second. A chain
@@ -29,13 +29,12 @@ _LOG_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _TABLE = """
 CREATE TABLE IF NOT EXISTS records (
     log_id   TEXT    NOT NULL,
-    seq      INTEGER NOT NULL,
+    seq      INTEGER PRIMARY KEY,
     event_id TEXT    NOT NULL,
     time_ns  INTEGER NOT NULL,
     type     TEXT    NOT NULL,
     hash     TEXT    NOT NULL,
-    record   BLOB    NOT NULL,
-    PRIMARY KEY (log_id, seq)
+    record   BLOB    NOT NULL
 )
 """
 _INDEX = "CREATE INDEX IF NOT EXISTS records_event_id ON records (event_id)"

@@ -1,9 +1,11 @@
 """What a call leaves behind besides the audit log: metrics, and a log event for each refusal and failure."""
 
+from collections import Counter as Tally
 from time import perf_counter_ns
+from typing import TypeVar
 
 import structlog
-from prometheus_client import Counter, Histogram
+from prometheus_client import Histogram
 
 from gateway.authorization.engine import Decision
 from gateway.errors import GatewayError, UnavailableError, UpstreamError
@@ -16,19 +18,21 @@ _log = structlog.get_logger("govgateway.pipeline")
 
 _FULL = len(STAGES) + 1
 
+K = TypeVar("K")
+
 
 class Observation:
-    """Metrics of one worker. Label children are looked up once and kept."""
+    """Metrics of one worker. Counts are added up here and moved into the shared metrics by `flush`."""
 
     def __init__(self) -> None:
         self.stages = StageTimes()
         self._in_flight = 0
-        self._requests: dict[tuple[str, int], Counter] = {}
+        self._requests: Tally[tuple[str, int]] = Tally()
+        self._decisions: Tally[bool] = Tally()
+        self._input_tokens: Tally[str] = Tally()
+        self._output_tokens: Tally[str] = Tally()
         self._upstream: dict[str, Histogram] = {}
         self._first_token: dict[str, Histogram] = {}
-        self._tokens: dict[str, tuple[Counter, Counter]] = {}
-        self._allow = metrics.DECISIONS.labels("allow")
-        self._deny = metrics.DECISIONS.labels("deny")
 
     def begin(self) -> None:
         """A call begins."""
@@ -38,11 +42,7 @@ class Observation:
         """A call ended, whatever became of it."""
         self._in_flight -= 1
         operation = exchange.call.operation if exchange.call is not None else "unknown"
-        key = (operation, exchange.status)
-        counter = self._requests.get(key)
-        if counter is None:
-            counter = self._requests[key] = metrics.REQUESTS.labels(operation, str(exchange.status))
-        counter.inc()
+        self._requests[operation, exchange.status] += 1
         marks = exchange.marks
         metrics.REQUEST_SECONDS.observe((perf_counter_ns() - marks[0]) / 1e9)
         if len(marks) == _FULL:
@@ -50,7 +50,7 @@ class Observation:
 
     def decided(self, decision: Decision) -> None:
         """The policy decided."""
-        (self._allow if decision.allow else self._deny).inc()
+        self._decisions[decision.allow] += 1
 
     def upstream_head(self, exchange: Exchange) -> None:
         """The head of a backend's answer arrived."""
@@ -72,12 +72,8 @@ class Observation:
 
     def used(self, model: str, input_tokens: int, output_tokens: int) -> None:
         """Tokens were used."""
-        pair = self._tokens.get(model)
-        if pair is None:
-            pair = (metrics.TOKENS.labels(model, "input"), metrics.TOKENS.labels(model, "output"))
-            self._tokens[model] = pair
-        pair[0].inc(input_tokens)
-        pair[1].inc(output_tokens)
+        self._input_tokens[model] += input_tokens
+        self._output_tokens[model] += output_tokens
 
     def refused(self, exchange: Exchange, error: GatewayError) -> None:
         """A call was refused or failed."""
@@ -104,6 +100,19 @@ class Observation:
         """Move what is added up locally into the metrics."""
         self.stages.flush()
         metrics.IN_FLIGHT.set(self._in_flight)
+        for (operation, status), count in _taken(self._requests):
+            metrics.REQUESTS.labels(operation, str(status)).inc(count)
+        for allowed, count in _taken(self._decisions):
+            metrics.DECISIONS.labels("allow" if allowed else "deny").inc(count)
+        for direction, tokens in (("input", self._input_tokens), ("output", self._output_tokens)):
+            for model, count in _taken(tokens):
+                metrics.TOKENS.labels(model, direction).inc(count)
+
+
+def _taken(tally: "Tally[K]") -> list[tuple[K, int]]:
+    items = list(tally.items())
+    tally.clear()
+    return items
 
 
 _INFO, _WARNING = 20, 30

@@ -3,12 +3,14 @@
 Rules: Trace Context level 1, section 3.2.
 """
 
-import os
+import random
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 _TRACEPARENT = re.compile(rb"(?!ff)[0-9a-f]{2}-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(?:-.*)?", re.DOTALL)
+# Ids have to differ, not to be secret; the generator is seeded anew in a forked process.
+_random = random.getrandbits
 _ZERO_TRACE, _ZERO_SPAN = b"0" * 32, b"0" * 16
 
 
@@ -47,6 +49,5 @@ def child_of(headers: Sequence[tuple[bytes, bytes]]) -> TraceContext:
             and match[2] != _ZERO_SPAN
             and not (found[0].startswith(b"00") and len(found[0]) != 55)
         ):
-            return TraceContext(match[1].decode(), os.urandom(8).hex(), match[2].decode(), match[3].decode())
-    random = os.urandom(24).hex()
-    return TraceContext(random[:32], random[32:], "", "01")
+            return TraceContext(match[1].decode(), f"{_random(64):016x}", match[2].decode(), match[3].decode())
+    return TraceContext(f"{_random(128):032x}", f"{_random(64):016x}", "", "01")
