@@ -26,7 +26,7 @@ from audit.store import AuditStore, ChainWriter
 MAX_BATCH = 1000
 """Most records in one transaction."""
 
-LINGER_SECONDS = 0.004
+LINGER_SECONDS = 0.002
 """Under load commits are at least this far apart, so that each carries more records (seconds)."""
 
 LOADED_BATCH = 8

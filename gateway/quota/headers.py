@@ -4,32 +4,31 @@
 names of the limits tell); `x-ratelimit-*` as the OpenAI SDKs and their users read them; `retry-after` on a refusal.
 """
 
-from functools import lru_cache
-
-from gateway.quota.ledger import Limit, LimitReached, Standing
+from gateway.quota.ledger import LimitReached, Standing
 
 Header = tuple[bytes, bytes]
 
 
 def quota_headers(standings: tuple[Standing, ...]) -> list[Header]:
     """Return the headers for an answer: every limit with a window, and the tightest of each unit."""
-    windowed = [standing for standing in standings if standing.limit.window_seconds]
-    if not windowed:
+    policies: list[str] = []
+    states: list[str] = []
+    tightest: dict[str, Standing] = {}
+    for standing in standings:
+        limit, remaining, reset = standing
+        if not limit.window_seconds:
+            continue
+        policies.append(f'"{limit.name}";q={limit.amount};w={limit.window_seconds}')
+        states.append(f'"{limit.name}";r={remaining};t={reset}')
+        known = tightest.get(limit.unit)
+        if known is None or remaining < known.remaining:
+            tightest[limit.unit] = standing
+    if not policies:
         return []
-    headers = [(b"ratelimit-policy", _policies(tuple(standing.limit for standing in windowed)))]
-    headers.append(
-        (
-            b"ratelimit",
-            ", ".join(f'"{s.limit.name}";r={s.remaining};t={s.reset_seconds}' for s in windowed).encode(),
-        )
-    )
+    headers = [(b"ratelimit-policy", ", ".join(policies).encode()), (b"ratelimit", ", ".join(states).encode())]
     for unit in ("requests", "tokens"):
-        tightest: Standing | None = None
-        for standing in windowed:
-            if standing.limit.unit == unit and (tightest is None or standing.remaining < tightest.remaining):
-                tightest = standing
-        if tightest is not None:
-            headers += _openai(unit, tightest)
+        if unit in tightest:
+            headers += _openai(unit, tightest[unit])
     return headers
 
 
@@ -41,11 +40,6 @@ def refusal_headers(error: LimitReached) -> list[Header]:
     else:
         headers.append((b"x-should-retry", b"false"))
     return headers
-
-
-@lru_cache(maxsize=1024)
-def _policies(limits: tuple[Limit, ...]) -> bytes:
-    return ", ".join(f'"{limit.name}";q={limit.amount};w={limit.window_seconds}' for limit in limits).encode()
 
 
 def _openai(unit: str, standing: Standing) -> list[Header]:

@@ -1,13 +1,11 @@
 """The quota seam: reserve the worst case of every limit at once, settle with what was really used."""
 
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from gateway.errors import QuotaExceededError
 
 
-@dataclass(frozen=True, slots=True)
-class Limit:
+class Limit(NamedTuple):
     """One limit as it applies to one subject.
 
     Attributes:
@@ -25,8 +23,7 @@ class Limit:
     amount: int
 
 
-@dataclass(frozen=True, slots=True)
-class Standing:
+class Standing(NamedTuple):
     """Where a limit stands after a reservation or a refusal.
 
     Attributes:
@@ -40,8 +37,7 @@ class Standing:
     reset_seconds: int
 
 
-@dataclass(frozen=True, slots=True)
-class Reservation:
+class Reservation(NamedTuple):
     """Units held for one call until it is settled or its lease expires.
 
     Attributes:

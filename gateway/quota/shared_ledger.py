@@ -14,6 +14,9 @@ from gateway.quota.table import COUNTER, KIND_HELD, KIND_HELD_USED, LedgerTable
 
 _NS = 1_000_000_000
 
+_HELD_WINDOWS = frozenset({0, gcra.DAY_SECONDS})
+"""Windows whose counters hold units for calls under way."""
+
 
 class SharedLedger:
     """Counts in a file shared by processes (`gateway.quota.ledger.QuotaLedger`)."""
@@ -31,47 +34,49 @@ class SharedLedger:
     async def reserve(self, limits: tuple[Limit, ...], *, tokens: int, stream: bool, lease_seconds: int) -> Reservation:
         """Hold one call in every limit, all or none (see `QuotaLedger.reserve`)."""
         table = self._table
+        memory, unpack = table.map, COUNTER.unpack_from
         table.lock()
         try:
             now = table.now(self._clock())
             table.sweep(now)
             today = gcra.day_of(now)
+            next_day = gcra.seconds_up(gcra.until_next_day(now))
             updates: list[tuple[int, tuple[int, int, int, int]]] = []
             holds: list[tuple[int, int, int]] = []
             standings: list[Standing] = []
             for limit in limits:
-                cost = _cost(limit, tokens, stream=stream)
-                counter = table.counter(limit.key, now, today)
-                tat, day, used, held = COUNTER.unpack_from(table.map, counter)
+                _name, key, unit, window, amount = limit
+                cost = tokens if unit == "tokens" else 1 if unit == "requests" or stream else 0
+                counter = table.counter(key, now, today)
+                tat, day, used, held = unpack(memory, counter)
                 if day < today:
                     day, used = today, 0
-                window = limit.window_seconds
                 if window == 0:
-                    if cost and held + cost > limit.amount:
+                    if cost and held + cost > amount:
                         raise _refused(limit, 0, 1, cost)
                     held += cost
                     if cost:
                         holds.append((counter, KIND_HELD, cost))
-                    standings.append(Standing(limit, max(limit.amount - held, 0), 0))
+                    standings.append(Standing(limit, max(amount - held, 0), 0))
                 elif window == gcra.DAY_SECONDS:
-                    reset = gcra.seconds_up(gcra.until_next_day(now))
-                    if used + held + cost > limit.amount:
-                        raise _refused(limit, max(limit.amount - used - held, 0), reset, cost)
+                    if used + held + cost > amount:
+                        raise _refused(limit, max(amount - used - held, 0), next_day, cost)
                     held += cost
                     holds.append((counter, KIND_HELD_USED, cost))
-                    standings.append(Standing(limit, limit.amount - used - held, reset))
+                    standings.append(Standing(limit, amount - used - held, next_day))
                 else:
-                    interval = gcra.interval_ns(window, limit.amount)
-                    tat, wait = gcra.take(tat, now, cost, interval, limit.amount)
-                    left = gcra.remaining(tat, now, interval, limit.amount)
+                    interval = -(-window * _NS // amount)
+                    tat, wait = gcra.take(tat, now, cost, interval, amount)
+                    left = gcra.remaining(tat, now, interval, amount)
                     if wait:
                         raise _refused(limit, left, gcra.seconds_up(wait) if wait > 0 else -1, cost)
-                    standings.append(Standing(limit, left, max(gcra.seconds_up(tat - now), 0)))
+                    ahead = tat - now
+                    standings.append(Standing(limit, left, -(-ahead // _NS) if ahead > 0 else 0))
                 updates.append((counter, (tat, day, used, held)))
             # The lease first: if this process dies in between, the holds are recounted from it.
             lease_id = table.new_lease(now + lease_seconds * _NS, holds)
             for counter, state in updates:
-                COUNTER.pack_into(table.map, counter, *state)
+                COUNTER.pack_into(memory, counter, *state)
         finally:
             table.unlock()
         self._open.add(lease_id)
@@ -115,37 +120,36 @@ class SharedLedger:
         if reservation.id not in self._open:
             return
         table = self._table
+        memory = table.map
         table.lock()
         try:
             self._open.discard(reservation.id)
             now = table.now(self._clock())
             today = gcra.day_of(now)
             alive = table.end_lease(reservation.id)
-            for limit in reservation.limits:
-                before = _cost(limit, reservation.tokens, stream=reservation.stream)
-                after = _cost(limit, tokens, stream=False) if limit.unit != "requests" else requests
-                counter = table.counter(limit.key, now, today)
-                tat, day, used, held = COUNTER.unpack_from(table.map, counter)
-                if limit.window_seconds in {0, gcra.DAY_SECONDS}:
+            for _name, key, unit, window, amount in reservation.limits:
+                if unit == "tokens":
+                    before, after = reservation.tokens, tokens
+                elif unit == "requests":
+                    before, after = 1, requests
+                else:
+                    before, after = int(reservation.stream), 0
+                if before == after and window not in _HELD_WINDOWS:
+                    continue
+                counter = table.counter(key, now, today)
+                tat, day, used, held = COUNTER.unpack_from(memory, counter)
+                if window in _HELD_WINDOWS:
                     if day < today:
                         day, used = today, 0
                     if alive:
                         held = max(held - before, 0)
-                    if limit.window_seconds:
+                    if window:
                         used += after
-                elif after != before:
-                    tat += (after - before) * gcra.interval_ns(limit.window_seconds, limit.amount)
                 else:
-                    continue
-                COUNTER.pack_into(table.map, counter, tat, day, used, held)
+                    tat += (after - before) * -(-window * _NS // amount)
+                COUNTER.pack_into(memory, counter, tat, day, used, held)
         finally:
             table.unlock()
-
-
-def _cost(limit: Limit, tokens: int, *, stream: bool) -> int:
-    if limit.unit == "tokens":
-        return tokens
-    return 1 if limit.unit == "requests" or stream else 0
 
 
 def _refused(limit: Limit, remaining: int, wait: int, cost: int) -> LimitReached:

@@ -128,10 +128,12 @@ class LedgerTable:
             UnavailableError: there is no room.
         """
         place = self._places.get(key)
+        if place is not None and self.map[place[1] : place[1] + 32] == place[0]:
+            return place[1] + 32
         if place is None:
             digest = sha256(key.encode()).digest()
             place = self._places[key] = (digest, self._find(digest, now, today))
-        elif self.map[place[1] : place[1] + 32] != place[0]:
+        else:
             # The counter was at rest and another key took its place.
             place = self._places[key] = (place[0], self._find(place[0], now, today))
         return place[1] + 32
