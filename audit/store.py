@@ -38,7 +38,13 @@ CREATE TABLE IF NOT EXISTS records (
 )
 """
 _INDEX = "CREATE INDEX IF NOT EXISTS records_event_id ON records (event_id)"
-_INSERT = "INSERT INTO records (log_id, seq, event_id, time_ns, type, hash, record) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO records (log_id, seq, event_id, time_ns, type, hash, record) VALUES "
+_ROW = "(?, ?, ?, ?, ?, ?, ?)"
+
+_ROWS_AT_ONCE = (256, 64, 16, 4, 1)
+"""Rows in one statement. The driver gives the interpreter away at every statement, and while the event loop is busy it
+waits to get it back, so few large statements beat many small ones."""
+_STATEMENTS = {size: _INSERT + ", ".join([_ROW] * size) for size in _ROWS_AT_ONCE}
 _COLUMNS = "seq, event_id, time_ns, type, hash, record"
 
 
@@ -191,10 +197,16 @@ class ChainWriter:
             AuditStoreError: nothing is known to be written; ask `read_head` what was.
         """
         log_id = self.log_id
-        rows = [(log_id, r.sequence, r.event_id, r.time_ns, r.type, r.hash, r.record) for r in batch]
+        done = 0
         try:
             connection = self._open()
-            connection.exec_driver_sql(_INSERT, rows)
+            for size in _ROWS_AT_ONCE:
+                while len(batch) - done >= size:
+                    values: list[object] = []
+                    for r in batch[done : done + size]:
+                        values += (log_id, r.sequence, r.event_id, r.time_ns, r.type, r.hash, r.record)
+                    connection.exec_driver_sql(_STATEMENTS[size], tuple(values))
+                    done += size
             connection.commit()
         except (SQLAlchemyError, OSError) as error:
             self._drop()

@@ -80,8 +80,14 @@ def open_registry(config: GatewayConfig, clock: Clock = system_clock) -> Registr
 
 
 def open_ledger(config: GatewayConfig, clock: Clock = system_clock) -> SharedLedger:
-    """Open the quota ledger that all workers share."""
-    return SharedLedger(config.state_dir / "quota.ledger", config.quota.slots, clock)
+    """Open the quota ledger for counting; a single worker keeps it to itself."""
+    path = config.state_dir / "quota.ledger"
+    return SharedLedger(path, config.quota.slots, clock, "alone" if config.listener.workers == 1 else "shared")
+
+
+def read_ledger(config: GatewayConfig, clock: Clock = system_clock) -> SharedLedger:
+    """Open the quota ledger for looking at it, beside a running gateway."""
+    return SharedLedger(config.state_dir / "quota.ledger", config.quota.slots, clock, "read")
 
 
 def open_audit_store(config: GatewayConfig) -> AuditStore:

@@ -72,7 +72,12 @@ def run_control(config_path: Path, config: GatewayConfig) -> int:
         bundles = app.trust_bundles(config)
         data_plane = _bind(config.listener.address, config.listener.port, "listener")
         # Before the other sockets are opened, so that the workers do not inherit them.
-        supervisor = Supervisor(run_worker, data_plane, config.listener.workers, (str(config_path.resolve()),))
+        supervisor = Supervisor(
+            run_worker,
+            data_plane,
+            config.listener.workers,
+            (str(config_path.resolve()), config.listener.workers),
+        )
         operations = _bind(config.operations.address, config.operations.port, "operations")
         admin = _bind(config.admin.address, config.admin.port, "admin") if config.admin.enabled else None
         control = ControlProcess(config_path, config, runtime, bundles, admin, operations)

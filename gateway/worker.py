@@ -43,10 +43,10 @@ SWITCH_SECONDS = 0.0005
 """How long the event loop may hold the interpreter while the audit writer waits for it (seconds)."""
 
 
-def run_worker(index: int, sock: socket.socket, channel: Channel, config_path: str) -> None:
+def run_worker(index: int, sock: socket.socket, channel: Channel, config_path: str, workers: int) -> None:
     """Serve until told to drain. The entry point of a worker process."""
     sys.setswitchinterval(SWITCH_SECONDS)
-    config = load_config(Path(config_path))
+    config = _with_workers(load_config(Path(config_path)), workers)
     configure_logging(config.telemetry.log_level, config.telemetry.log_format)
     uvloop.run(Worker(index, sock, channel, Path(config_path), config).main())
 
@@ -140,7 +140,7 @@ class Worker:
     def _reload(self, server: ListenerServer, message: dict[str, Any]) -> None:
         """Take a new configuration whole, or stay with the old one."""
         try:
-            config = load_config(self._config_path)
+            config = _with_workers(load_config(self._config_path), self._config.listener.workers)
             bundles = app.trust_bundles(config)
             runtime = app.build_runtime(config, self._cache)
         except (ConfigError, IdentityError) as error:
@@ -199,3 +199,8 @@ class Worker:
         self._cache.hits = self._cache.misses = 0
         metrics.CACHE.labels("hit").inc(hits)
         metrics.CACHE.labels("miss").inc(misses)
+
+
+def _with_workers(config: GatewayConfig, workers: int) -> GatewayConfig:
+    """Put in the number of workers that run: the command line may have named another than the file."""
+    return config.model_copy(update={"listener": config.listener.model_copy(update={"workers": workers})})

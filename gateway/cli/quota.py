@@ -4,7 +4,7 @@ import asyncio
 
 import typer
 
-from gateway.app import build_runtime, open_ledger, open_registry
+from gateway.app import build_runtime, open_registry, read_ledger
 from gateway.cli.agent import IdArgument
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, print_json, print_table
 from gateway.config import load_config
@@ -20,7 +20,7 @@ def show(spiffe_id: IdArgument, config: ConfigOption = DEFAULT_CONFIG, json: Jso
     agent = registry.get(spiffe_id)
     registry.close()
     limits = build_runtime(loaded).limits.for_principal(agent.id, agent.team, agent.kind)
-    ledger = open_ledger(loaded)
+    ledger = read_ledger(loaded)
     standings = asyncio.run(ledger.standings(limits))
     ledger.close()
     if json:

@@ -10,7 +10,7 @@ from pathlib import Path
 from gateway.clock import Clock
 from gateway.quota import gcra
 from gateway.quota.ledger import Limit, LimitReached, Reservation, Standing
-from gateway.quota.table import COUNTER, KIND_HELD, KIND_HELD_USED, LedgerTable
+from gateway.quota.table import COUNTER, KIND_HELD, KIND_HELD_USED, LedgerTable, Mode
 
 _NS = 1_000_000_000
 
@@ -21,13 +21,17 @@ _HELD_WINDOWS = frozenset({0, gcra.DAY_SECONDS})
 class SharedLedger:
     """Counts in a file shared by processes (`gateway.quota.ledger.QuotaLedger`)."""
 
-    def __init__(self, path: Path, slots: int, clock: Clock) -> None:
+    def __init__(self, path: Path, slots: int, clock: Clock, mode: Mode = "shared") -> None:
         """Open the ledger, making it if there is none.
+
+        Args:
+            path, slots, mode: see `LedgerTable`.
+            clock: the time.
 
         Raises:
             ConfigError: the file is damaged, foreign, or of another size.
         """
-        self._table = LedgerTable(path, slots)
+        self._table = LedgerTable(path, slots, mode)
         self._clock = clock
         self._open: set[int] = set()
 
@@ -91,15 +95,9 @@ class SharedLedger:
         self._end(reservation, 0, requests=0)
 
     async def standings(self, limits: tuple[Limit, ...]) -> tuple[Standing, ...]:
-        """Return where the limits stand, without changing them."""
-        table = self._table
-        table.lock()
-        try:
-            now = table.now(self._clock())
-            table.sweep(now)
-            return tuple(self._standing(limit, now) for limit in limits)
-        finally:
-            table.unlock()
+        """Return where the limits stand, without changing them or waiting for anybody."""
+        now = self._clock()
+        return tuple(self._standing(limit, now) for limit in limits)
 
     def close(self) -> None:
         """Unmap the file."""
@@ -107,7 +105,7 @@ class SharedLedger:
 
     def _standing(self, limit: Limit, now: int) -> Standing:
         today = gcra.day_of(now)
-        tat, day, used, held = COUNTER.unpack_from(self._table.map, self._table.counter(limit.key, now, today))
+        tat, day, used, held = self._table.peek(limit.key)
         if limit.window_seconds == 0:
             return Standing(limit, max(limit.amount - held, 0), 0)
         if limit.window_seconds == gcra.DAY_SECONDS:
