@@ -1,0 +1,121 @@
+"""Every way to change a chain from outside is found, by the rule that names it."""
+
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+
+import orjson
+import pytest
+
+from audit.canonical import canonical
+from audit.chain import Linked, record_hash
+from audit.errors import AuditStoreError
+from audit.store import AuditStore
+from audit.verification import ChainReport, verify_store
+
+Write = Callable[[int], list[Linked]]
+
+
+def change(store: AuditStore, *statements: tuple[str, tuple[object, ...]]) -> None:
+    with closing(sqlite3.connect(store.directory / "chain.sqlite")) as connection, connection:
+        for query, parameters in statements:
+            connection.execute(query, parameters)
+
+
+def verify(store: AuditStore) -> ChainReport:
+    (report,) = verify_store(store)
+    return report
+
+
+def rules(store: AuditStore) -> set[tuple[str, int]]:
+    return {(finding.rule, finding.sequence) for finding in verify(store).findings}
+
+
+def test_an_untouched_chain_is_good(store: AuditStore, write: Write) -> None:
+    written = write(10)
+    report = verify(store)
+    assert report.ok
+    assert (report.records, report.head.sequence, report.head.hash) == (10, 9, written[-1].hash)
+
+
+def test_a_changed_record_breaks_its_hash(store: AuditStore, write: Write) -> None:
+    record = write(10)[4].record.replace(b'"number":4', b'"number":5')
+    change(store, ("UPDATE records SET record = ? WHERE seq = 4", (record,)))
+    assert ("hash", 4) in rules(store)
+
+
+def test_a_changed_record_with_its_hash_made_anew_breaks_the_next_link(store: AuditStore, write: Write) -> None:
+    record = write(10)[4].record.replace(b'"number":4', b'"number":5')
+    change(store, ("UPDATE records SET record = ?, hash = ? WHERE seq = 4", (record, record_hash(record))))
+    assert rules(store) == {("link", 5)}
+
+
+@pytest.mark.parametrize("field", ["prev", "event_id", "time", "type", "log", "seq", "v", "number"])
+def test_no_field_of_a_record_can_be_changed(store: AuditStore, write: Write, field: str) -> None:
+    document = orjson.loads(write(10)[4].record)
+    old = document[field]
+    document[field] = old + 1 if isinstance(old, int) else old[:-1] + ("1" if old[-1] != "1" else "2")
+    record = canonical(document)
+    change(store, ("UPDATE records SET record = ?, hash = ? WHERE seq = 4", (record, record_hash(record))))
+    assert not verify(store).ok
+
+
+@pytest.mark.parametrize("column", ["event_id", "time_ns", "type", "hash"])
+def test_no_column_of_a_row_can_be_changed(store: AuditStore, write: Write, column: str) -> None:
+    write(10)
+    change(store, (f"UPDATE records SET {column} = '7' WHERE seq = 4", ()))  # noqa: S608 - names of this test
+    assert {rule for rule, _ in rules(store)} & {"column", "hash"}
+
+
+def test_a_removed_record_leaves_a_gap(store: AuditStore, write: Write) -> None:
+    write(10)
+    change(store, ("DELETE FROM records WHERE seq = 4", ()))
+    assert rules(store) >= {("sequence", 5), ("link", 5)}
+
+
+def test_a_removed_record_with_the_rest_moved_up_is_found(store: AuditStore, write: Write) -> None:
+    write(10)
+    moved = [("UPDATE records SET seq = ? WHERE seq = ?", (n - 1, n)) for n in range(5, 10)]
+    change(store, ("DELETE FROM records WHERE seq = 4", ()), *moved)
+    assert rules(store) >= {("link", 4), ("column", 4)}
+
+
+def test_a_repeated_record_is_found(store: AuditStore, write: Write) -> None:
+    write(10)
+    copy = "INSERT INTO records SELECT log_id, 10, event_id, time_ns, type, hash, record FROM records WHERE seq = 9"
+    change(store, (copy, ()))
+    assert rules(store) >= {("duplicate-id", 10), ("link", 10), ("column", 10)}
+
+
+def test_two_records_that_changed_places_are_found(store: AuditStore, write: Write) -> None:
+    write(10)
+    swap = [("UPDATE records SET seq = ? WHERE seq = ?", pair) for pair in ((99, 4), (4, 5), (5, 99))]
+    change(store, *swap)
+    assert rules(store) >= {("link", 4), ("link", 5)}
+
+
+def test_the_same_content_in_another_form_is_found(store: AuditStore, write: Write) -> None:
+    record = write(10)[9].record.replace(b'":', b'": ', 1)
+    change(store, ("UPDATE records SET record = ?, hash = ? WHERE seq = 9", (record, record_hash(record))))
+    assert rules(store) == {("form", 9)}
+
+
+def test_a_chain_cut_at_its_end_is_shorter_than_its_recorded_head(store: AuditStore, write: Write) -> None:
+    write(10)
+    change(store, ("DELETE FROM records WHERE seq > 6", ()))
+    assert rules(store) == {("shortened", -1)}
+
+
+def test_a_chain_cut_at_its_end_is_refused_for_writing(store: AuditStore, write: Write) -> None:
+    write(10)
+    change(store, ("DELETE FROM records WHERE seq > 6", ()))
+    with pytest.raises(AuditStoreError, match="older or a changed copy"):
+        store.open_writer("chain")
+
+
+def test_a_file_that_is_no_database_is_a_finding(store: AuditStore, write: Write) -> None:
+    write(1)
+    for leftover in store.directory.glob("chain.sqlite-*"):
+        leftover.unlink()
+    (store.directory / "chain.sqlite").write_bytes(b"not a database" * 100)
+    assert rules(store) == {("unreadable", -1)}
