@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import fcntl
 import os
+import shutil
 import signal
 import socket
 import time
@@ -68,6 +69,7 @@ def run_control(config_path: Path, config: GatewayConfig) -> int:
     """
     configure_logging(config.telemetry.log_level, config.telemetry.log_format)
     with _only_gateway(config.state_dir):
+        _remove_old_metrics(config.state_dir / "metrics")
         runtime = app.build_runtime(config)
         bundles = app.trust_bundles(config)
         data_plane = _bind(config.listener.address, config.listener.port, "listener")
@@ -480,6 +482,13 @@ def _bind(address: str, port: int, section: str) -> socket.socket:
 def _address(sock: socket.socket) -> str:
     address, port = sock.getsockname()[:2]
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def _remove_old_metrics(directory: Path) -> None:
+    """Remove what gateways left behind that were killed."""
+    for left in directory.glob("*"):
+        if left.name != str(os.getpid()):
+            shutil.rmtree(left, ignore_errors=True)
 
 
 @contextlib.contextmanager

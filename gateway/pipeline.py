@@ -16,6 +16,8 @@ import asyncio
 from dataclasses import replace
 from time import perf_counter_ns
 
+import structlog
+
 from audit.errors import AuditUnavailableError
 from audit.event_id import uuid7
 from audit.log import AuditLog
@@ -44,6 +46,8 @@ from gateway.telemetry.trace import child_of
 from gateway.upstream.client import Backend, UpstreamAnswer, UpstreamClient
 from gateway.upstream.headers import request_headers, response_headers
 from identity.registry import RegistrySnapshot
+
+_log = structlog.get_logger("govgateway.pipeline")
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Largest answer that is not streamed (bytes)."""
@@ -103,6 +107,10 @@ class Pipeline:
             if exchange.task is not None:
                 exchange.task.uncancel()
             await self._refuse(exchange, runtime, exchange.cut_by)
+        except Exception:
+            # A defect of ours: what the call holds is given back, the caller learns that it failed, the log why.
+            _log.exception("pipeline-failed", request_id=exchange.request_id)
+            await self._refuse(exchange, runtime, GatewayError("The gateway failed.", remedy="Tell the operator."))
         finally:
             self._observe.end(exchange)
 

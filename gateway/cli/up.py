@@ -22,14 +22,17 @@ def up(
     loaded = load_config(config)
     if workers is not None:
         loaded = loaded.model_copy(update={"listener": loaded.listener.model_copy(update={"workers": workers})})
-    metrics = loaded.state_dir / "metrics"
+    metrics = loaded.state_dir / "metrics" / str(os.getpid())
     shutil.rmtree(metrics, ignore_errors=True)
     metrics.mkdir(mode=0o700, parents=True)
     # Read by prometheus_client when it is imported, so it is set before the import below.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = str(metrics)
     from gateway.control import run_control  # noqa: PLC0415
 
-    raise typer.Exit(run_control(config, loaded))
+    try:
+        raise typer.Exit(run_control(config, loaded))
+    finally:
+        shutil.rmtree(metrics, ignore_errors=True)
 
 
 def reload(config: ConfigOption = DEFAULT_CONFIG) -> None:
