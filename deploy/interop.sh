@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the interop tests need and a Python environment cannot give: nginx, openssl and OPA.
+# Installs what the interop tests need and a Python environment cannot give: openssl and OPA.
 # Fails where it cannot.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,7 +9,6 @@ mkdir -p "$tools"
 
 missing=()
 command -v openssl >/dev/null || missing+=(openssl)
-command -v nginx >/dev/null || missing+=(nginx-light)
 command -v go >/dev/null || missing+=(golang-go)
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" != 0 ]; then
@@ -21,6 +20,13 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 if [ ! -x "$tools/opa" ]; then
+  # OPA's own go.mod asks for a newer Go; from 1.21 on, Go fetches that by itself.
+  minor=$(go env GOVERSION | sed -E 's/^go1\.([0-9]+).*/\1/')
+  if [ "$minor" -lt 21 ]; then
+    echo "Go 1.21 or newer is needed to build OPA $opa_version; this is $(go env GOVERSION)." >&2
+    echo "On Debian 12: apt-get install -t bookworm-backports golang-go" >&2
+    exit 1
+  fi
   echo "Building OPA $opa_version (some minutes the first time)"
   GOBIN="$PWD/$tools" GOFLAGS=-modcacherw CGO_ENABLED=0 go install "github.com/open-policy-agent/opa@$opa_version"
 fi
