@@ -2,17 +2,21 @@
 
 Pure functions: chain, bundles and time are arguments. Rules, in this order:
 
-1. the chain is not empty, bounded, and each certificate parses;
+1. the chain is not empty, bounded, and each certificate can be read;
 2. the leaf keeps every rule of `identity.x509_svid`;
 3. the trust domain of the leaf's ID has a bundle, and the bundle is not empty;
 4. the leaf is in date;
 5. a chain leads from the leaf over the certificates sent to an authority of that bundle (RFC 5280);
 6. each signing certificate on the way that carries a SPIFFE ID carries that of the same trust domain.
+
+Whatever a peer sends, the answer is an identity or a `SvidError`, nothing else. The work is bounded by the number and
+size of the certificates and by the verifier's own limit on signature checks.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
@@ -59,30 +63,13 @@ def verify_peer(chain: Sequence[bytes], bundles: Mapping[str, TrustBundle], now:
     Raises:
         SvidError: the first rule that is broken.
     """
-    certificates = [_parse(der) for der in _bounded(chain)]
-    leaf = certificates[0]
     try:
-        spiffe_id = leaf_id(leaf)
-    except ValueError as error:
-        raise SvidError("leaf-malformed", f"the certificate cannot be read: {error}") from error
-    domain = spiffe_id.trust_domain.name
-    bundle = bundles.get(domain)
-    if bundle is None or not bundle.authorities:
-        raise SvidError(
-            "trust-domain-unknown",
-            f"the trust domain {domain} is not known here; federate with it, or use an identity of a known domain",
-        )
-    _check_dates(leaf, now)
-    _check_chain(leaf, certificates[1:], bundle, now)
-    return PeerIdentity(
-        id=str(spiffe_id),
-        trust_domain=domain,
-        path=spiffe_id.path,
-        serial=f"{leaf.serial_number:x}",
-        fingerprint=leaf.fingerprint(hashes.SHA256()).hex(),
-        not_before=int(leaf.not_valid_before_utc.timestamp()),
-        not_after=int(leaf.not_valid_after_utc.timestamp()),
-    )
+        return _verify([_parse(der) for der in _bounded(chain)], bundles, now)
+    except SvidError:
+        raise
+    except Exception as error:
+        # The library reads extensions, keys and versions lazily and raises a different type for each of their faults.
+        raise SvidError("certificate-malformed", f"a certificate cannot be read: {error}") from error
 
 
 def verify_server(
@@ -112,8 +99,31 @@ def _bounded(chain: Sequence[bytes]) -> Sequence[bytes]:
 def _parse(der: bytes) -> x509.Certificate:
     try:
         return x509.load_der_x509_certificate(der)
-    except ValueError as error:
+    except (ValueError, TypeError, x509.InvalidVersion) as error:
         raise SvidError("certificate-malformed", f"a certificate cannot be read: {error}") from error
+
+
+def _verify(certificates: list[x509.Certificate], bundles: Mapping[str, TrustBundle], now: int) -> PeerIdentity:
+    leaf = certificates[0]
+    spiffe_id = leaf_id(leaf)
+    domain = spiffe_id.trust_domain.name
+    bundle = bundles.get(domain)
+    if bundle is None or not bundle.authorities:
+        raise SvidError(
+            "trust-domain-unknown",
+            f"the trust domain {domain} is not known here; federate with it, or use an identity of a known domain",
+        )
+    _check_dates(leaf, now)
+    _check_chain(leaf, certificates[1:], bundle, now)
+    return PeerIdentity(
+        id=str(spiffe_id),
+        trust_domain=domain,
+        path=spiffe_id.path,
+        serial=f"{leaf.serial_number:x}",
+        fingerprint=leaf.fingerprint(hashes.SHA256()).hex(),
+        not_before=int(leaf.not_valid_before_utc.timestamp()),
+        not_after=int(leaf.not_valid_after_utc.timestamp()),
+    )
 
 
 def _check_dates(leaf: x509.Certificate, now: int) -> None:
@@ -124,13 +134,10 @@ def _check_dates(leaf: x509.Certificate, now: int) -> None:
 
 
 def _check_chain(leaf: x509.Certificate, sent: list[x509.Certificate], bundle: TrustBundle, now: int) -> None:
-    store = Store([x509.load_der_x509_certificate(der) for der in bundle.authorities])
-    verifier = (
-        PolicyBuilder().store(store).time(datetime.fromtimestamp(now, UTC)).max_chain_depth(MAX_CHAIN)
-    ).build_client_verifier()
     try:
-        verified = verifier.verify(leaf, sent)
-    except (VerificationError, ValueError, TypeError, OverflowError) as error:
+        policy = PolicyBuilder().store(_store(bundle.authorities)).time(datetime.fromtimestamp(now, UTC))
+        verified = policy.max_chain_depth(MAX_CHAIN).build_client_verifier().verify(leaf, sent)
+    except (VerificationError, x509.InvalidVersion, ValueError, TypeError, OverflowError) as error:
         raise SvidError(
             "chain-not-trusted",
             f"no chain leads from the certificate to an authority of {bundle.trust_domain}: {error}",
@@ -139,14 +146,19 @@ def _check_chain(leaf: x509.Certificate, sent: list[x509.Certificate], bundle: T
         _check_authority_id(certificate, bundle.trust_domain)
 
 
+@lru_cache(maxsize=64)
+def _store(authorities: tuple[bytes, ...]) -> Store:
+    return Store([x509.load_der_x509_certificate(der) for der in authorities])
+
+
 def _check_authority_id(certificate: x509.Certificate, trust_domain: str) -> None:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError):
+    except x509.ExtensionNotFound:
         return
     for uri in names.get_values_for_type(x509.UniformResourceIdentifier):
         if uri.lower() != f"spiffe://{trust_domain}":
             raise SvidError(
                 "authority-id",
-                f"a signing certificate in the chain is of {uri}, not of spiffe://{trust_domain}",
+                f"a signing certificate in the chain is of {uri[:80]!r}, not of spiffe://{trust_domain}",
             )

@@ -1,13 +1,20 @@
 """The rules of an X.509-SVID leaf and of the certificates that sign it.
 
-Rules: X.509-SVID specification, sections 2 to 5 and appendix A.
+Rules: X.509-SVID specification, sections 2 to 5 and appendix A. Which keys are strong enough is not in it; the types
+are those that SPIRE issues, and Ed25519.
 """
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from identity.errors import SpiffeIdError, SvidError
 from identity.spiffe_id import SpiffeId
+
+KEY_TYPES = "ECDSA on P-256 or P-384, RSA of 2048 to 8192 bits, Ed25519"
+"""The public keys an X.509-SVID may have, in words."""
 
 
 def leaf_id(certificate: x509.Certificate) -> SpiffeId:
@@ -25,12 +32,17 @@ def leaf_id(certificate: x509.Certificate) -> SpiffeId:
     _check_not_ca(certificate)
     _check_key_usage(certificate)
     _check_extended_key_usage(certificate)
+    _check_key(certificate)
     return spiffe_id
 
 
-def claimed_trust_domain(certificate: x509.Certificate) -> str:
-    """Return the trust domain that the certificate claims; nothing is proven yet."""
-    return _uri_san(certificate).trust_domain.name
+def is_strong(key: CertificatePublicKeyTypes) -> bool:
+    """Whether an X.509-SVID may have this public key (see `KEY_TYPES`)."""
+    if isinstance(key, ec.EllipticCurvePublicKey):
+        return isinstance(key.curve, ec.SECP256R1 | ec.SECP384R1)
+    if isinstance(key, rsa.RSAPublicKey):
+        return 2048 <= key.key_size <= 8192
+    return isinstance(key, ed25519.Ed25519PublicKey)
 
 
 def _uri_san(certificate: x509.Certificate) -> SpiffeId:
@@ -95,3 +107,12 @@ def _check_extended_key_usage(certificate: x509.Certificate) -> None:
             "leaf-extended-key-usage",
             "the extended key usage must have both serverAuth and clientAuth, or be absent",
         )
+
+
+def _check_key(certificate: x509.Certificate) -> None:
+    try:
+        strong = is_strong(certificate.public_key())
+    except (UnsupportedAlgorithm, ValueError):
+        strong = False
+    if not strong:
+        raise SvidError("leaf-key-type", f"the certificate's key is of no accepted type; make a new one: {KEY_TYPES}")
