@@ -282,6 +282,7 @@ class Pipeline:
                 raise
             exchange.reached_backend = True
             break
+        runtime.balancer.answered(backend)
         self._observe.upstream_head(exchange)
 
     async def _relay(self, exchange: Exchange) -> None:

@@ -1,4 +1,8 @@
-"""Chooses a backend: the one with the fewest calls under way; one that cannot be reached is set aside for a while."""
+"""Chooses a backend: the one with the fewest calls under way; one that cannot be reached is set aside for a while.
+
+A backend set aside gets one call when its time is up; while that call is on its way the others keep away, and its
+answer brings the backend back. A model whose backends are all set aside is still tried: a caller gets a true error.
+"""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -32,7 +36,7 @@ class Balancer:
     def acquire(self, candidates: Sequence[Backend], tried: Collection[Backend] = ()) -> Backend:
         """Choose among `candidates` (at least one) those not `tried`, and count a call under way.
 
-        When all are set aside, the one whose time is up first is tried: a caller gets a true error rather than a guess.
+        Of backends set aside, the one whose time is up first comes first.
         """
         if len(candidates) == 1:
             chosen = candidates[0]
@@ -42,14 +46,19 @@ class Balancer:
         self._turn += 1
         state.turn = self._turn
         state.outstanding += 1
+        if state.failures >= FAILURES:
+            state.aside_until = self._clock() + _aside(state.failures)
         return chosen
 
-    def release(self, backend: Backend) -> None:
-        """A call ended; the backend answered."""
+    def answered(self, backend: Backend) -> None:
+        """The backend answered a call, in whatever way: it can be reached."""
         state = self._state(backend)
-        state.outstanding -= 1
         state.failures = 0
         state.aside_until = 0
+
+    def release(self, backend: Backend) -> None:
+        """A call ended, however it did."""
+        self._state(backend).outstanding -= 1
 
     def failed(self, backend: Backend) -> None:
         """A call ended because the backend could not be reached."""
@@ -57,9 +66,7 @@ class Balancer:
         state.outstanding -= 1
         state.failures += 1
         if state.failures >= FAILURES:
-            first, longest = ASIDE_SECONDS
-            seconds = min(first << min(state.failures - FAILURES, 10), longest)
-            state.aside_until = self._clock() + seconds * NANOSECONDS
+            state.aside_until = self._clock() + _aside(state.failures)
 
     def snapshot(self) -> dict[str, dict[str, int | bool]]:
         """Return outstanding calls and health by backend."""
@@ -88,3 +95,9 @@ class Balancer:
         if state is None:
             state = self._states[backend.name] = _State()
         return state
+
+
+def _aside(failures: int) -> int:
+    """Return how long to set a backend aside (nanoseconds)."""
+    first, longest = ASIDE_SECONDS
+    return min(first << min(failures - FAILURES, 10), longest) * NANOSECONDS

@@ -39,7 +39,6 @@ class UpstreamAnswer(Protocol):
     Attributes:
         status: HTTP status code.
         headers: header fields, names in lower case.
-        body: the whole body where it arrived together with the head and has a length; else None.
     """
 
     status: int
