@@ -32,7 +32,6 @@ from gateway.errors import (
     PolicyDeniedError,
     UnavailableError,
     UpstreamConnectError,
-    UpstreamError,
 )
 from gateway.exchange import ClientDisconnectedError, Exchange, Receive, Scope, Send
 from gateway.observation import Observation
@@ -267,20 +266,22 @@ class Pipeline:
                 model=runtime.models[call.resource_id].upstream_name,
             )
             exchange.sent_ns = perf_counter_ns()
+            # Until it is certain that nothing was sent: a caller that leaves during the wait pays for the call.
+            exchange.reached_backend = True
             try:
                 exchange.answer = await self._upstream.post(backend, call.upstream_path, headers, body)
             except UpstreamConnectError:
                 # Nothing of the call reached this backend, so another may take it.
+                exchange.reached_backend = False
                 runtime.balancer.failed(backend)
                 exchange.release_backend = None
                 tried.append(backend)
                 if len(tried) == len(candidates):
                     raise
                 continue
-            except UpstreamError:
-                exchange.reached_backend = True
+            except UnavailableError:
+                exchange.reached_backend = False  # the backend's credential cannot be had
                 raise
-            exchange.reached_backend = True
             break
         runtime.balancer.answered(backend)
         self._observe.upstream_head(exchange)
@@ -337,7 +338,7 @@ class Pipeline:
         charged = 0
         if exchange.reservation is not None:
             charged = charged_tokens(exchange, outcome)
-            if exchange.reached_backend:
+            if exchange.reached_backend or (exchange.call is not None and exchange.call.local):
                 await self._ledger.settle(exchange.reservation, tokens=charged)
             else:
                 await self._ledger.release(exchange.reservation)
