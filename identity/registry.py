@@ -1,11 +1,15 @@
 """The inventory of non-human identities: who they are, who owns them, whether they stand, and what is revoked.
 
 Several processes share it: govctl writes, the gateway's processes poll `generation`, which every change raises in the
-same transaction, and take a new `snapshot` when it moved.
+same transaction, and take a new `snapshot` when it moved. Reading waits for no writer.
 """
 
 import json
-from collections.abc import Mapping
+import os
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -26,7 +30,7 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from identity.clock import NANOSECONDS, Clock
 from identity.errors import RegistryError
@@ -45,6 +49,10 @@ _TRANSITIONS: Mapping[str, frozenset[str]] = MappingProxyType(
         "retired": frozenset(),
     }
 )
+
+_SERIAL = re.compile("[0-9A-Fa-f]{1,40}")
+_BUSY_SECONDS = 10
+"""How long a change waits for another process's change."""
 
 _metadata = MetaData()
 _agents = Table(
@@ -138,10 +146,19 @@ class Registry:
     """The inventory in a SQLite file."""
 
     def __init__(self, path: Path, clock: Clock) -> None:
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Open the inventory, and make it if there is none.
+
+        Raises:
+            RegistryError: the file cannot be made or opened, or is not an inventory.
+        """
         self._clock = clock
         self._path = path
-        self._engine = _open(path)
+        self._engine = _engine(path)
+        self._reader = self._engine.execution_options(govgateway_reads_only=True)
+        with self._transaction(self._engine) as connection:
+            _metadata.create_all(connection)
+            if connection.execute(select(_generation)).one_or_none() is None:
+                connection.execute(insert(_generation).values(one=1, value=0))
 
     def register(
         self,
@@ -160,8 +177,11 @@ class Registry:
 
         Raises:
             RegistryError: known already, or a field is not allowed.
+            SpiffeIdError: not a SPIFFE ID.
         """
-        SpiffeId.parse(spiffe_id)
+        spiffe_id = _canonical(spiffe_id)
+        if not SpiffeId.parse(spiffe_id).path:
+            raise RegistryError(f"{spiffe_id} names a trust domain, not an identity; add a path, such as /agent/name")
         _one_of("kind", kind, KINDS)
         _one_of("risk tier", risk_tier, RISK_TIERS)
         _one_of("status", status, STATUSES)
@@ -183,11 +203,10 @@ class Registry:
             "created_at": now,
             "changed_at": now,
         }
-        try:
-            with self._change() as connection:
-                connection.execute(insert(_agents).values(row))
-        except IntegrityError:
-            raise RegistryError(f"{spiffe_id} is registered already; see: govctl agent show {spiffe_id}") from None
+        with self._change() as connection:
+            if connection.execute(select(_agents.c.id).where(_agents.c.id == spiffe_id)).one_or_none() is not None:
+                raise RegistryError(f"{spiffe_id} is registered already; see: govctl agent show {spiffe_id}")
+            connection.execute(insert(_agents).values(row))
         return self.get(spiffe_id)
 
     def set_status(self, spiffe_id: str, status: str, reason: str) -> Agent:
@@ -195,7 +214,9 @@ class Registry:
 
         Raises:
             RegistryError: unknown, or the transition is not allowed (`retired` is final).
+            SpiffeIdError: not a SPIFFE ID.
         """
+        spiffe_id = _canonical(spiffe_id)
         _one_of("status", status, STATUSES)
         if not reason.strip():
             raise RegistryError("a change of status needs a reason")
@@ -214,17 +235,33 @@ class Registry:
         return self.get(spiffe_id)
 
     def record_svid(self, serial: str, spiffe_id: str, not_after: int) -> None:
-        """Note an issued certificate."""
-        with self._engine.begin() as connection:
+        """Note an issued certificate.
+
+        Args:
+            serial: serial number (hex).
+            spiffe_id: identity it was issued to.
+            not_after: end of its life (UNIX seconds).
+
+        Raises:
+            RegistryError: the serial is known already, or the inventory cannot be written.
+        """
+        spiffe_id = _canonical(spiffe_id)
+        with self._transaction(self._engine) as connection:
+            if connection.execute(select(_svids.c.serial).where(_svids.c.serial == serial)).one_or_none() is not None:
+                raise RegistryError(f"a certificate with the serial {serial} is on record already; issue a new one")
             connection.execute(
                 insert(_svids).values(serial=serial, id=spiffe_id, issued_at=self._now(), not_after=not_after)
             )
 
     def revoke_serial(self, serial: str, reason: str) -> None:
-        """Revoke one certificate by its serial (hex). Revoking twice changes nothing."""
-        serial = serial.lower().lstrip("0") or "0"
-        if not all(character in "0123456789abcdef" for character in serial):
+        """Revoke one certificate by its serial (hex). Revoking twice keeps the first reason.
+
+        Raises:
+            RegistryError: not a serial number, no reason, or the inventory cannot be written.
+        """
+        if not _SERIAL.fullmatch(serial):
             raise RegistryError(f"{serial!r} is not a serial number in hexadecimal")
+        serial = serial.lower().lstrip("0") or "0"
         if not reason.strip():
             raise RegistryError("a revocation needs a reason")
         with self._change() as connection:
@@ -237,8 +274,10 @@ class Registry:
 
         Raises:
             RegistryError: not registered.
+            SpiffeIdError: not a SPIFFE ID.
         """
-        with self._engine.connect() as connection:
+        spiffe_id = _canonical(spiffe_id)
+        with self._transaction(self._reader) as connection:
             row = connection.execute(select(_agents).where(_agents.c.id == spiffe_id)).one_or_none()
         if row is None:
             raise RegistryError(_unknown(spiffe_id))
@@ -246,13 +285,13 @@ class Registry:
 
     def all(self) -> list[Agent]:
         """Return all identities, by ID."""
-        with self._engine.connect() as connection:
+        with self._transaction(self._reader) as connection:
             return [_agent(row) for row in connection.execute(select(_agents).order_by(_agents.c.id))]
 
     def svids(self, spiffe_id: str) -> list[dict[str, Any]]:
         """Return the certificates issued to one identity, latest first."""
-        query = select(_svids).where(_svids.c.id == spiffe_id).order_by(_svids.c.issued_at.desc())
-        with self._engine.connect() as connection:
+        query = select(_svids).where(_svids.c.id == _canonical(spiffe_id)).order_by(_svids.c.issued_at.desc())
+        with self._transaction(self._reader) as connection:
             return [dict(row._mapping) for row in connection.execute(query)]
 
     def generation(self) -> int:
@@ -261,15 +300,16 @@ class Registry:
         Raises:
             RegistryError: the inventory cannot be read.
         """
-        try:
-            with self._engine.connect() as connection:
-                return int(connection.execute(select(_generation.c.value)).scalar_one())
-        except SQLAlchemyError as error:
-            raise RegistryError(f"the inventory {self._path} cannot be read: {error}") from error
+        with self._transaction(self._reader) as connection:
+            return int(connection.execute(select(_generation.c.value)).scalar_one())
 
     def snapshot(self) -> RegistrySnapshot:
-        """Return the whole inventory at one moment."""
-        with self._engine.begin() as connection:
+        """Return the whole inventory at one moment.
+
+        Raises:
+            RegistryError: the inventory cannot be read.
+        """
+        with self._transaction(self._reader) as connection:
             generation = int(connection.execute(select(_generation.c.value)).scalar_one())
             agents = {row.id: _agent(row) for row in connection.execute(select(_agents))}
             revoked = frozenset(connection.execute(select(_revoked.c.serial)).scalars())
@@ -279,30 +319,36 @@ class Registry:
         """Close the file."""
         self._engine.dispose()
 
-    def _change(self) -> "_Change":
-        return _Change(self._engine)
+    @contextmanager
+    def _change(self) -> Iterator[Connection]:
+        """Open a transaction that raises the generation."""
+        with self._transaction(self._engine) as connection:
+            connection.execute(update(_generation).values(value=_generation.c.value + 1))
+            yield connection
+
+    @contextmanager
+    def _transaction(self, engine: Engine) -> Iterator[Connection]:
+        try:
+            with engine.begin() as connection:
+                yield connection
+        except (SQLAlchemyError, sqlite3.Error) as error:
+            cause = getattr(error, "orig", None) or error
+            raise RegistryError(
+                f"the inventory {self._path} cannot be used: {cause}; check the file, its owner and the free space"
+            ) from error
 
     def _now(self) -> int:
         return self._clock() // NANOSECONDS
 
 
-class _Change:
-    """A transaction that raises the generation."""
-
-    def __init__(self, engine: Engine) -> None:
-        self._context = engine.begin()
-
-    def __enter__(self) -> Connection:
-        connection = self._context.__enter__()
-        connection.execute(update(_generation).values(value=_generation.c.value + 1))
-        return connection
-
-    def __exit__(self, *error: Any) -> None:
-        self._context.__exit__(*error)
-
-
-def _open(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": 10, "isolation_level": None})
+def _engine(path: Path) -> Engine:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # SQLite gives its journal the mode of the database, so the database is private before SQLite opens it.
+        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    except OSError as error:
+        raise RegistryError(f"the inventory {path} cannot be opened: {error.strerror}") from error
+    engine = create_engine(f"sqlite:///{path}", connect_args={"timeout": _BUSY_SECONDS, "isolation_level": None})
 
     @event.listens_for(engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
@@ -311,16 +357,10 @@ def _open(path: Path) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        # A writer takes the lock at once: a transaction that reads first and then writes cannot wait for it.
+        reads_only = connection.get_execution_options().get("govgateway_reads_only", False)
+        connection.exec_driver_sql("BEGIN" if reads_only else "BEGIN IMMEDIATE")
 
-    try:
-        with engine.begin() as connection:
-            _metadata.create_all(connection)
-            if connection.execute(select(_generation)).one_or_none() is None:
-                connection.execute(insert(_generation).values(one=1, value=0))
-        path.chmod(0o600)
-    except SQLAlchemyError as error:
-        raise RegistryError(f"the inventory {path} cannot be opened: {error}") from error
     return engine
 
 
@@ -338,6 +378,10 @@ def _agent(row: Row[Any]) -> Agent:
         created_at=row.created_at,
         status_reason=row.status_reason,
     )
+
+
+def _canonical(spiffe_id: str) -> str:
+    return str(SpiffeId.parse(spiffe_id))
 
 
 def _one_of(name: str, value: str, allowed: tuple[str, ...]) -> None:
