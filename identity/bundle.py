@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from identity.errors import BundleError, SpiffeIdError
@@ -21,6 +21,8 @@ DEFAULT_REFRESH_HINT = 300
 
 MAX_BYTES = 4 * 1024 * 1024
 """Largest bundle read (bytes)."""
+
+_KEY_TYPES = ("EC", "RSA", "OKP")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,8 @@ def load_bundle(trust_domain: str, path: Path) -> TrustBundle:
         BundleError: not readable or malformed; the message names the file.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise BundleError(f"the trust bundle {path} cannot be read: {error.strerror}") from error
     if len(data) > MAX_BYTES:
@@ -74,10 +77,14 @@ def load_bundle(trust_domain: str, path: Path) -> TrustBundle:
 
 
 def parse_pem(trust_domain: str, data: bytes) -> TrustBundle:
-    """Parse CA certificates in PEM. An empty file is refused: a withdrawal is written as a JWKS without keys."""
+    """Parse CA certificates in PEM. An empty file is refused: a withdrawal is written as a JWKS without keys.
+
+    Raises:
+        BundleError: no certificate, or one that is not a signing certificate.
+    """
     try:
         certificates = x509.load_pem_x509_certificates(data)
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise BundleError(f"not a PEM file of certificates: {error}") from error
     return TrustBundle(_domain(trust_domain), tuple(_authority(c) for c in certificates))
 
@@ -90,14 +97,14 @@ def parse_jwks(trust_domain: str, data: bytes) -> TrustBundle:
     """
     try:
         document = json.loads(data)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BundleError(f"not JSON: {error}") from error
     if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
         raise BundleError("not a SPIFFE bundle: the member 'keys' is missing")
     authorities = [
         _x5c(key)
         for key in document["keys"]
-        if isinstance(key, dict) and key.get("use") == "x509-svid" and key.get("kty") in {"EC", "RSA", "OKP"}
+        if isinstance(key, dict) and key.get("use") == "x509-svid" and key.get("kty") in _KEY_TYPES
     ]
     return TrustBundle(
         _domain(trust_domain),
@@ -113,14 +120,14 @@ def _x5c(key: dict[str, Any]) -> bytes:
         raise BundleError("a key of use 'x509-svid' must have exactly one certificate in x5c")
     try:
         return _authority(x509.load_der_x509_certificate(b64decode(chain[0], validate=True)))
-    except ValueError as error:
+    except (ValueError, x509.InvalidVersion) as error:
         raise BundleError(f"a certificate in x5c cannot be read: {error}") from error
 
 
 def _authority(certificate: x509.Certificate) -> bytes:
     try:
         constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
-    except (x509.ExtensionNotFound, ValueError):
+    except (x509.ExtensionNotFound, x509.DuplicateExtension, ValueError):
         raise BundleError("a certificate in the bundle is not a signing certificate") from None
     if not constraints.ca:
         raise BundleError("a certificate in the bundle is not a signing certificate")
@@ -163,8 +170,10 @@ def _jwk(certificate: x509.Certificate) -> dict[str, Any]:
             "n": _base64url(public.n.to_bytes((public.n.bit_length() + 7) // 8)),
             "e": _base64url(public.e.to_bytes((public.e.bit_length() + 7) // 8)),
         }
+    elif isinstance(key, ed25519.Ed25519PublicKey):
+        shown |= {"kty": "OKP", "crv": "Ed25519", "x": _base64url(key.public_bytes_raw())}
     else:
-        raise BundleError(f"a certificate's key is neither ECDSA nor RSA: {type(key).__name__}")
+        raise BundleError(f"a certificate's key is of no type a bundle has: {type(key).__name__}")
     return shown
 
 

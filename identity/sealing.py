@@ -37,9 +37,14 @@ def decode_seal_key(text: bytes) -> bytes:
 
 
 def seal(key: bytes, purpose: str, plaintext: bytes) -> bytes:
-    """Encrypt `plaintext`; it opens only with the same key and the same purpose."""
+    """Encrypt `plaintext`; it opens only with the same key and the same purpose.
+
+    Raises:
+        SealError: the key has not 32 bytes.
+    """
+    cipher = _cipher(key)
     nonce = secrets.token_bytes(_NONCE_BYTES)
-    return _MAGIC + nonce + AESGCM(key).encrypt(nonce, plaintext, _MAGIC + purpose.encode())
+    return _MAGIC + nonce + cipher.encrypt(nonce, plaintext, _MAGIC + purpose.encode())
 
 
 def unseal(key: bytes, purpose: str, blob: bytes) -> bytes:
@@ -50,9 +55,10 @@ def unseal(key: bytes, purpose: str, blob: bytes) -> bytes:
     """
     if not blob.startswith(_MAGIC) or len(blob) < len(_MAGIC) + _NONCE_BYTES + 16:
         raise SealError("this is not a sealed file, or it was cut short; restore it from a backup")
+    cipher = _cipher(key)
     nonce = blob[len(_MAGIC) : len(_MAGIC) + _NONCE_BYTES]
     try:
-        return AESGCM(key).decrypt(nonce, blob[len(_MAGIC) + _NONCE_BYTES :], _MAGIC + purpose.encode())
+        return cipher.decrypt(nonce, blob[len(_MAGIC) + _NONCE_BYTES :], _MAGIC + purpose.encode())
     except InvalidTag:
         raise SealError(
             "the sealed file does not open: the sealing key is another one, or the file was changed"
@@ -70,8 +76,9 @@ def read_sealed(path: Path, key: bytes) -> bytes:
     Raises:
         SealError: missing, readable by others, another key, or changed; the message names the file.
     """
+    blob = read_private(path)
     try:
-        return unseal(key, path.name, read_private(path))
+        return unseal(key, path.name, blob)
     except SealError as error:
         raise SealError(f"{path}: {error}") from error
 
@@ -111,10 +118,21 @@ def write_private(path: Path, data: bytes, *, mode: int = 0o600) -> None:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        sync_directory(path.parent)
     except OSError as error:
         raise SealError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def sync_directory(path: Path) -> None:
+    """Make sure that the names in a directory are on disk."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _cipher(key: bytes) -> AESGCM:
+    if len(key) != KEY_BYTES:
+        raise SealError(f"a sealing key has {KEY_BYTES} bytes, this one has {len(key)}; make one with: govctl init")
+    return AESGCM(key)

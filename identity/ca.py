@@ -1,0 +1,163 @@
+"""The certificates an authority signs: roots, signing intermediates and X.509-SVID leaves, each with all its rules.
+
+Pure functions: keys, names and times are arguments. Rules: X.509-SVID specification, sections 3 and 4; RFC 5280,
+section 4.2.
+"""
+
+import re
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from ipaddress import ip_address
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from identity.errors import AuthorityError
+from identity.spiffe_id import SpiffeId, TrustDomain
+
+BACKDATE = timedelta(seconds=10)
+"""NotBefore lies this far in the past, for clocks that are a little behind (as in SPIRE)."""
+
+_LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
+
+
+def make_root(
+    domain: TrustDomain, key: ec.EllipticCurvePrivateKey, now: datetime, lifetime: timedelta
+) -> x509.Certificate:
+    """Sign a root certificate. It may sign intermediates that sign leaves, and nothing deeper."""
+    builder = _signer(domain, "root", key.public_key(), now, now + lifetime, path_length=1)
+    return builder.issuer_name(_name(domain, "root")).sign(key, hashes.SHA384())
+
+
+def make_intermediate(
+    domain: TrustDomain,
+    public_key: ec.EllipticCurvePublicKey,
+    root: x509.Certificate,
+    root_key: ec.EllipticCurvePrivateKey,
+    now: datetime,
+    lifetime: timedelta,
+) -> x509.Certificate:
+    """Sign an intermediate that may sign leaves only. It does not outlive the root.
+
+    Raises:
+        AuthorityError: the root has expired.
+    """
+    not_after = min(now + lifetime, root.not_valid_after_utc)
+    if not_after <= now:
+        raise AuthorityError(f"the root of {domain} expired at {not_after}; make a new trust domain")
+    builder = _signer(domain, "signing", public_key, now, not_after, path_length=0)
+    builder = builder.issuer_name(root.subject).add_extension(_issuer_key(root), critical=False)
+    return builder.sign(root_key, hashes.SHA384())
+
+
+def make_leaf(
+    spiffe_id: SpiffeId,
+    public_key: CertificatePublicKeyTypes,
+    issuer: x509.Certificate,
+    issuer_key: ec.EllipticCurvePrivateKey,
+    now: datetime,
+    not_after: datetime,
+    *,
+    dns_names: Sequence[str] = (),
+    ip_addresses: Sequence[str] = (),
+) -> x509.Certificate:
+    """Sign an X.509-SVID.
+
+    Raises:
+        AuthorityError: a DNS name or an IP address is none.
+    """
+    return (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "govgateway")]))
+        .issuer_name(issuer.subject)
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATE)
+        .not_valid_after(not_after)
+        .add_extension(_names(spiffe_id, dns_names, ip_addresses), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(_key_usage(digital_signature=True), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]), critical=False
+        )
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+        .add_extension(_issuer_key(issuer), critical=False)
+        .sign(issuer_key, hashes.SHA256())
+    )
+
+
+def is_of(certificate: x509.Certificate, domain: TrustDomain) -> bool:
+    """Whether a signing certificate carries the SPIFFE ID of this trust domain, and no other name."""
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except (x509.ExtensionNotFound, ValueError):
+        return False
+    return list(names) == [x509.UniformResourceIdentifier(str(domain.id()))]
+
+
+def _names(spiffe_id: SpiffeId, dns_names: Sequence[str], ip_addresses: Sequence[str]) -> x509.SubjectAlternativeName:
+    if not all(_DNS_NAME.fullmatch(name) for name in dns_names):
+        raise AuthorityError(f"{', '.join(dns_names)!r}: a DNS name has labels of a-z, A-Z, 0-9 and '-' between dots")
+    names: list[x509.GeneralName] = [x509.UniformResourceIdentifier(str(spiffe_id))]
+    names += [x509.DNSName(name) for name in dns_names]
+    try:
+        names += [x509.IPAddress(ip_address(address)) for address in ip_addresses]
+    except ValueError as error:
+        raise AuthorityError(f"{spiffe_id} cannot be given that address: {error}") from error
+    return x509.SubjectAlternativeName(names)
+
+
+def _signer(
+    domain: TrustDomain,
+    role: str,
+    public_key: ec.EllipticCurvePublicKey,
+    now: datetime,
+    not_after: datetime,
+    path_length: int,
+) -> x509.CertificateBuilder:
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_name(domain, role))
+        .public_key(public_key)
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - BACKDATE)
+        .not_valid_after(not_after)
+        .add_extension(x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(domain.id()))]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=path_length), critical=True)
+        .add_extension(_key_usage(key_cert_sign=True, crl_sign=True), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
+    )
+
+
+def _name(domain: TrustDomain, role: str) -> x509.Name:
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "govgateway"),
+            x509.NameAttribute(NameOID.COMMON_NAME, f"{domain.name} {role}"[:64]),
+        ]
+    )
+
+
+def _key_usage(
+    *, digital_signature: bool = False, key_cert_sign: bool = False, crl_sign: bool = False
+) -> x509.KeyUsage:
+    return x509.KeyUsage(
+        digital_signature=digital_signature,
+        content_commitment=False,
+        key_encipherment=False,
+        data_encipherment=False,
+        key_agreement=False,
+        key_cert_sign=key_cert_sign,
+        crl_sign=crl_sign,
+        encipher_only=False,
+        decipher_only=False,
+    )
+
+
+def _issuer_key(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
+    identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
+    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
