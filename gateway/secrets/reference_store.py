@@ -2,13 +2,14 @@
 
 import os
 import stat
-from pathlib import Path
 
 from gateway.errors import UnavailableError
 from gateway.secrets.store import Secret
 
 MAX_BYTES = 65_536
 """Largest secret read from a file (bytes)."""
+
+_Version = tuple[int, int, int, int, int]
 
 
 class ReferenceStore:
@@ -18,13 +19,13 @@ class ReferenceStore:
     """
 
     def __init__(self) -> None:
-        self._files: dict[str, tuple[tuple[int, int, int], Secret]] = {}
+        self._files: dict[str, tuple[_Version, Secret]] = {}
 
     async def resolve(self, reference: str) -> Secret:
         """Return the secret's current value.
 
         Raises:
-            UnavailableError: missing, empty, too large, or readable by others.
+            UnavailableError: missing, empty, too large, not a regular file, or accessible to others than its owner.
         """
         return self.read(reference)
 
@@ -32,36 +33,50 @@ class ReferenceStore:
         """Return the secret's current value; for the parts that have no event loop. Raises as `resolve`."""
         kind, _, place = reference.partition(":")
         if kind == "env":
-            value = os.environ.get(place, "")
+            value = os.environb.get(os.fsencode(place), b"")
             if not value:
-                raise _missing(reference, f"the environment variable {place} is not set")
-            return Secret(value.encode())
+                raise _unusable(reference, f"the environment variable {place} is not set or is empty")
+            return Secret(value)
         if kind != "file":
-            raise _missing(reference, "a reference begins with file: or env:")
+            raise _unusable(reference, "a reference begins with file: or env:")
         try:
             status = os.stat(place)  # noqa: PTH116 - on the path of a call; pathlib costs more than the system call
+            known = self._files.get(place)
+            if known is not None and known[0] == _version(status):
+                return known[1]
+            version, content = _load(reference, place)
         except OSError as error:
-            raise _missing(reference, f"{place} cannot be read: {error.strerror}") from error
-        version = (status.st_ino, status.st_mtime_ns, status.st_size)
-        known = self._files.get(place)
-        if known is not None and known[0] == version:
-            return known[1]
-        if stat.S_IMODE(status.st_mode) & 0o077:
-            raise _missing(reference, f"{place} can be read by others; run: chmod 600 {place}")
-        if status.st_size > MAX_BYTES:
-            raise _missing(reference, f"{place} is larger than {MAX_BYTES} bytes")
-        try:
-            value_bytes = Path(place).read_bytes().rstrip(b"\r\n")
-        except OSError as error:
-            raise _missing(reference, f"{place} cannot be read: {error.strerror}") from error
-        if not value_bytes:
-            raise _missing(reference, f"{place} is empty")
-        secret = Secret(value_bytes)
+            raise _unusable(reference, f"{place} cannot be read: {error.strerror}") from error
+        secret = Secret(content)
         self._files[place] = (version, secret)
         return secret
 
 
-def _missing(reference: str, cause: str) -> UnavailableError:
+def _load(reference: str, place: str) -> tuple[_Version, bytes]:
+    """Read a file; what is checked is what was opened, whatever the path names by then."""
+    # Without O_NONBLOCK a named pipe would hold the event loop until somebody writes to it.
+    descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise _unusable(reference, f"{place} is not a regular file")
+        if stat.S_IMODE(status.st_mode) & 0o077:
+            raise _unusable(reference, f"{place} is accessible to others than its owner; run: chmod 600 {place}")
+        content = file.read(MAX_BYTES + 1)
+    if len(content) > MAX_BYTES:
+        raise _unusable(reference, f"{place} is larger than {MAX_BYTES} bytes")
+    content = content.rstrip(b"\r\n")
+    if not content:
+        raise _unusable(reference, f"{place} is empty")
+    return _version(status), content
+
+
+def _version(status: os.stat_result) -> _Version:
+    # The change time tells a new mode or owner, and a content of the same size put in with the old time.
+    return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
+
+
+def _unusable(reference: str, cause: str) -> UnavailableError:
     return UnavailableError(
         f"The secret {reference} cannot be used: {cause}.",
         remedy="The operator has to provide it.",

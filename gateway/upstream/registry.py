@@ -17,7 +17,9 @@ class BackendRegistry:
     def from_config(cls, config: GatewayConfig) -> "BackendRegistry":
         """Build the registry."""
         backends = {backend.name: _backend(backend) for backend in config.backends}
-        return cls({model.name: tuple(backends[name] for name in model.backends) for model in config.models})
+        return cls(
+            {model.name: tuple(backends[name] for name in dict.fromkeys(model.backends)) for model in config.models}
+        )
 
     def route(self, model: str, region: str | None) -> tuple[Backend, ...]:
         """Return the backends that may serve a call.
@@ -28,6 +30,7 @@ class BackendRegistry:
 
         Raises:
             UpstreamConnectError: none is in that region.
+            KeyError: the configuration has no such model.
         """
         backends = self._routes[model]
         if region is not None:
