@@ -34,9 +34,9 @@ def private(path: Path, content: str | bytes) -> Path:
     return path
 
 
-async def refusal(store: ReferenceStore, reference: str) -> str:
+def refusal(store: ReferenceStore, reference: str) -> str:
     with pytest.raises(UnavailableError) as caught:
-        await store.resolve(reference)
+        store.read(reference)
     assert caught.value.code == "secret_missing"
     assert reference in str(caught.value)
     assert VALUE not in str(caught.value)
@@ -49,119 +49,117 @@ async def test_a_file_is_read_without_its_last_line_break(store: ReferenceStore,
     assert (await store.resolve(f"file:{file}")).reveal() == VALUE.encode()
 
 
-async def test_spaces_and_inner_line_breaks_belong_to_the_value(store: ReferenceStore, file: Path) -> None:
+def test_spaces_and_inner_line_breaks_belong_to_the_value(store: ReferenceStore, file: Path) -> None:
     private(file, " a\nb \n")
-    assert (await store.resolve(f"file:{file}")).reveal() == b" a\nb "
+    assert store.read(f"file:{file}").reveal() == b" a\nb "
 
 
-async def test_an_environment_variable_is_read_at_the_moment_of_use(
+def test_an_environment_variable_is_read_at_the_moment_of_use(
     store: ReferenceStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for value in ("first", "second"):
         monkeypatch.setenv("GOVGATEWAY_TEST_SECRET", value)
-        assert (await store.resolve("env:GOVGATEWAY_TEST_SECRET")).reveal() == value.encode()
+        assert store.read("env:GOVGATEWAY_TEST_SECRET").reveal() == value.encode()
 
 
-async def test_an_environment_variable_may_hold_any_bytes(
-    store: ReferenceStore, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_environment_variable_may_hold_any_bytes(store: ReferenceStore, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(os.environb, b"GOVGATEWAY_TEST_SECRET", b"\xff\xfe")
-    assert (await store.resolve("env:GOVGATEWAY_TEST_SECRET")).reveal() == b"\xff\xfe"
+    assert store.read("env:GOVGATEWAY_TEST_SECRET").reveal() == b"\xff\xfe"
 
 
 @pytest.mark.parametrize("value", [None, ""])
-async def test_an_unset_or_empty_variable_is_refused(
+def test_an_unset_or_empty_variable_is_refused(
     store: ReferenceStore, monkeypatch: pytest.MonkeyPatch, value: str | None
 ) -> None:
     monkeypatch.delenv("GOVGATEWAY_TEST_SECRET", raising=False)
     if value is not None:
         monkeypatch.setenv("GOVGATEWAY_TEST_SECRET", value)
-    assert "not set or is empty" in await refusal(store, "env:GOVGATEWAY_TEST_SECRET")
+    assert "not set or is empty" in refusal(store, "env:GOVGATEWAY_TEST_SECRET")
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o660, 0o666, 0o644, 0o610, 0o602])
-async def test_a_file_that_others_may_use_is_refused(store: ReferenceStore, file: Path, mode: int) -> None:
+def test_a_file_that_others_may_use_is_refused(store: ReferenceStore, file: Path, mode: int) -> None:
     file.chmod(mode)
-    assert "chmod 600" in await refusal(store, f"file:{file}")
+    assert "chmod 600" in refusal(store, f"file:{file}")
 
 
-async def test_a_file_opened_to_others_after_it_was_read_is_refused(store: ReferenceStore, file: Path) -> None:
-    await store.resolve(f"file:{file}")
+def test_a_file_opened_to_others_after_it_was_read_is_refused(store: ReferenceStore, file: Path) -> None:
+    store.read(f"file:{file}")
     file.chmod(0o644)
-    assert "chmod 600" in await refusal(store, f"file:{file}")
+    assert "chmod 600" in refusal(store, f"file:{file}")
 
 
-async def test_a_file_rewritten_in_place_is_read_again(store: ReferenceStore, file: Path) -> None:
-    await store.resolve(f"file:{file}")
+def test_a_file_rewritten_in_place_is_read_again(store: ReferenceStore, file: Path) -> None:
+    store.read(f"file:{file}")
     private(file, "another")
-    assert (await store.resolve(f"file:{file}")).reveal() == b"another"
+    assert store.read(f"file:{file}").reveal() == b"another"
 
 
-async def test_a_file_replaced_by_renaming_is_read_again(store: ReferenceStore, file: Path) -> None:
-    await store.resolve(f"file:{file}")
+def test_a_file_replaced_by_renaming_is_read_again(store: ReferenceStore, file: Path) -> None:
+    store.read(f"file:{file}")
     replacement = private(file.with_name("new"), VALUE[::-1])
     replacement.replace(file)
-    assert (await store.resolve(f"file:{file}")).reveal() == VALUE[::-1].encode()
+    assert store.read(f"file:{file}").reveal() == VALUE[::-1].encode()
 
 
-async def test_a_rewrite_of_the_same_size_with_the_old_time_is_seen(store: ReferenceStore, file: Path) -> None:
-    await store.resolve(f"file:{file}")
+def test_a_rewrite_of_the_same_size_with_the_old_time_is_seen(store: ReferenceStore, file: Path) -> None:
+    store.read(f"file:{file}")
     before = file.stat()
-    time.sleep(0.02)  # noqa: ASYNC251 - the change time of a file has the resolution of the kernel's tick
+    time.sleep(0.02)  # the change time of a file has the resolution of the kernel's tick
     private(file, VALUE[::-1])
     os.utime(file, ns=(before.st_atime_ns, before.st_mtime_ns))
-    assert (await store.resolve(f"file:{file}")).reveal() == VALUE[::-1].encode()
+    assert store.read(f"file:{file}").reveal() == VALUE[::-1].encode()
 
 
-async def test_a_link_that_is_turned_to_another_file_is_followed(store: ReferenceStore, tmp_path: Path) -> None:
+def test_a_link_that_is_turned_to_another_file_is_followed(store: ReferenceStore, tmp_path: Path) -> None:
     old, new = private(tmp_path / "old", "old-value"), private(tmp_path / "new", "new-value")
     link, spare = tmp_path / "link", tmp_path / "spare"
     link.symlink_to(old)
-    assert (await store.resolve(f"file:{link}")).reveal() == b"old-value"
+    assert store.read(f"file:{link}").reveal() == b"old-value"
     spare.symlink_to(new)
     spare.replace(link)
-    assert (await store.resolve(f"file:{link}")).reveal() == b"new-value"
+    assert store.read(f"file:{link}").reveal() == b"new-value"
 
 
-async def test_an_unchanged_file_is_not_read_twice(store: ReferenceStore, file: Path) -> None:
-    assert await store.resolve(f"file:{file}") is await store.resolve(f"file:{file}")
+def test_an_unchanged_file_is_not_read_twice(store: ReferenceStore, file: Path) -> None:
+    assert store.read(f"file:{file}") is store.read(f"file:{file}")
 
 
-async def test_a_file_that_went_away_is_refused_and_not_remembered(store: ReferenceStore, file: Path) -> None:
-    await store.resolve(f"file:{file}")
+def test_a_file_that_went_away_is_refused_and_not_remembered(store: ReferenceStore, file: Path) -> None:
+    store.read(f"file:{file}")
     file.unlink()
-    assert "No such file" in await refusal(store, f"file:{file}")
+    assert "No such file" in refusal(store, f"file:{file}")
 
 
-async def test_a_file_over_the_bound_is_refused(store: ReferenceStore, file: Path) -> None:
+def test_a_file_over_the_bound_is_refused(store: ReferenceStore, file: Path) -> None:
     private(file, b"x" * MAX_BYTES)
-    assert len((await store.resolve(f"file:{file}")).reveal()) == MAX_BYTES
+    assert len(store.read(f"file:{file}").reveal()) == MAX_BYTES
     private(file, b"x" * (MAX_BYTES + 1))
-    assert "larger than" in await refusal(store, f"file:{file}")
+    assert "larger than" in refusal(store, f"file:{file}")
 
 
-async def test_an_endless_file_is_refused(store: ReferenceStore) -> None:
-    assert "not a regular file" in await refusal(store, "file:/dev/zero")
+def test_an_endless_file_is_refused(store: ReferenceStore) -> None:
+    assert "not a regular file" in refusal(store, "file:/dev/zero")
 
 
-async def test_a_named_pipe_does_not_hold_the_gateway(store: ReferenceStore, tmp_path: Path) -> None:
+def test_a_named_pipe_does_not_hold_the_gateway(store: ReferenceStore, tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe", 0o600)
-    assert "not a regular file" in await refusal(store, f"file:{tmp_path / 'pipe'}")
+    assert "not a regular file" in refusal(store, f"file:{tmp_path / 'pipe'}")
 
 
 @pytest.mark.parametrize("content", ["", "\n", "\r\n\n"])
-async def test_an_empty_file_is_refused(store: ReferenceStore, file: Path, content: str) -> None:
+def test_an_empty_file_is_refused(store: ReferenceStore, file: Path, content: str) -> None:
     private(file, content)
-    assert "is empty" in await refusal(store, f"file:{file}")
+    assert "is empty" in refusal(store, f"file:{file}")
 
 
-async def test_a_directory_is_refused(store: ReferenceStore, tmp_path: Path) -> None:
-    await refusal(store, f"file:{tmp_path}")
+def test_a_directory_is_refused(store: ReferenceStore, tmp_path: Path) -> None:
+    refusal(store, f"file:{tmp_path}")
 
 
 @pytest.mark.parametrize("reference", ["", "plain-value", "vault:secret/x", "FILE:/etc/x", "http://host/x"])
-async def test_any_other_reference_is_refused(store: ReferenceStore, reference: str) -> None:
-    assert "begins with file: or env:" in await refusal(store, reference)
+def test_any_other_reference_is_refused(store: ReferenceStore, reference: str) -> None:
+    assert "begins with file: or env:" in refusal(store, reference)
 
 
 # A secret never prints.
@@ -193,10 +191,7 @@ def test_logging_shows_no_value() -> None:
     logger.addHandler(logging.StreamHandler(stream))
     secret = Secret(VALUE.encode())
     logger.error("%s %r", secret, secret)
-    try:
-        raise RuntimeError(secret)
-    except RuntimeError:
-        logger.exception("failed")
+    logger.error("failed", exc_info=RuntimeError(secret))
     assert VALUE not in stream.getvalue()
     assert "<secret>" in stream.getvalue()
 
