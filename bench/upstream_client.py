@@ -1,4 +1,4 @@
-"""Cost of one forwarded call by client: httpx, aiohttp, and the gateway's own on llhttp, against one local server.
+"""Cost of one forwarded call by client: httpx, aiohttp tuned, and the gateway's own on llhttp, against a local server.
 
 Usage: python bench/upstream_client.py [--json FILE]
 
@@ -18,6 +18,7 @@ from pathlib import Path
 import aiohttp
 import httpx
 import uvloop
+from yarl import URL
 
 from gateway.secrets.reference_store import ReferenceStore
 from gateway.upstream.client import Backend
@@ -72,6 +73,7 @@ async def compare(port: int, calls: int) -> dict[str, float]:
     url = f"http://127.0.0.1:{port}/v1/chat/completions"
     ours = Http1Client(ReferenceStore())
     backend = Backend("b", f"http://127.0.0.1:{port}/v1", "", False, "", "", "", "", 2, 10, 10)
+    parsed = URL(url)
     headers = [(b"content-type", b"application/json")]
 
     async def by_ours() -> bytes:
@@ -83,13 +85,18 @@ async def compare(port: int, calls: int) -> dict[str, float]:
     async with (
         httpx.AsyncClient(limits=httpx.Limits(max_connections=64), trust_env=False) as by_httpx,
         aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+            connector=aiohttp.TCPConnector(limit=0, limit_per_host=64),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            trust_env=False,
+            skip_auto_headers=["accept", "accept-encoding", "user-agent"],
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=2, sock_read=10),
         ) as session,
     ):
 
         async def by_aiohttp() -> bytes:
             async with session.post(
-                url, data=BODY, headers={"content-type": "application/json"}, allow_redirects=False
+                parsed, data=BODY, headers={"content-type": "application/json"}, allow_redirects=False
             ) as answer:
                 return await answer.read()
 
