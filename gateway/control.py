@@ -36,6 +36,7 @@ from gateway.listener.server import ListenerServer
 from gateway.listener.tls import TlsMaterial
 from gateway.listener.workers import Supervisor, WorkerEvent
 from gateway.runtime import Runtime
+from gateway.telemetry import metrics
 from gateway.telemetry.listener import ListenerEvents
 from gateway.telemetry.logging import configure_logging
 from gateway.telemetry.operations import OperationsApp, Part
@@ -436,6 +437,7 @@ class ControlProcess:
     async def _housekeeping(self) -> None:
         """Look for changes of the inventory, and renew the gateway's certificate at half its life."""
         while True:
+            metrics.AUDIT_HEALTHY.labels("control").set(1 if self._audit.healthy else 0)
             try:
                 if self._registry.generation() != self._agents.generation:
                     self._agents = self._registry.snapshot()

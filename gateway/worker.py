@@ -194,7 +194,7 @@ class Worker:
     def _flush_audit_metrics(self) -> None:
         metrics.AUDIT_BACKLOG.set(self._audit.backlog)
         metrics.AUDIT_LAG.set(self._audit.last_commit_seconds)
-        metrics.AUDIT_HEALTHY.set(1 if self._audit.healthy else 0)
+        metrics.AUDIT_HEALTHY.labels(f"worker-{self._index}").set(1 if self._audit.healthy else 0)
         hits, misses = self._cache.hits, self._cache.misses
         self._cache.hits = self._cache.misses = 0
         metrics.CACHE.labels("hit").inc(hits)

@@ -38,7 +38,10 @@ AUDIT_BACKLOG = Gauge(
     "govgateway_audit_backlog_records", "Audit records waiting for the disk.", multiprocess_mode="livesum"
 )
 AUDIT_LAG = Gauge("govgateway_audit_commit_seconds", "Duration of the last group commit.", multiprocess_mode="livemax")
-AUDIT_HEALTHY = Gauge("govgateway_audit_healthy", "1 while the log can be written.", multiprocess_mode="livemin")
+# With a label, so that a process that only imports this module reports nothing.
+AUDIT_HEALTHY = Gauge(
+    "govgateway_audit_healthy", "1 while the log can be written.", ["log"], multiprocess_mode="livemin"
+)
 CERTIFICATE_EXPIRY = Gauge(
     "govgateway_certificate_expiry_timestamp_seconds",
     "When a certificate expires (UNIX time).",

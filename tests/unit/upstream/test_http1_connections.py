@@ -188,7 +188,7 @@ async def test_the_end_of_a_pooled_connection_is_seen_before_the_event_loop_sees
             answer.close()
             gate.set()
             # The loop does not turn here, so only the socket can tell.
-            time.sleep(0.05)  # noqa: ASYNC251
+            time.sleep(0.05)
             next_call = asyncio.ensure_future(client.post(backend, "/x", [], b"{}"))
             again = loop.run_in_executor(None, serve)
             answer = await next_call
