@@ -1,7 +1,10 @@
 """The embedded authority: what it makes keeps every rule, its root may be away, and its files survive mishaps."""
 
+import fcntl
 import multiprocessing
+import os
 import stat
+import threading
 from datetime import timedelta
 from pathlib import Path
 
@@ -63,6 +66,9 @@ class Domain:
 
     def open(self, trust_domain: str = DOMAIN) -> Authority:
         return Authority.open(self.state_dir, trust_domain, self.seal_key, self.clock)
+
+    def renew(self, trust_domain: str = DOMAIN) -> None:
+        renew(self.state_dir, trust_domain, self.seal_key, self.clock)
 
     def certificate(self, name: str) -> x509.Certificate:
         return x509.load_pem_x509_certificate((self.files / name).read_bytes())
@@ -269,13 +275,13 @@ def test_the_signing_certificate_is_renewed_in_the_last_sixth_of_its_life_and_no
 def test_a_renewal_on_demand_needs_the_roots_key_and_the_right_domain(domain):
     before = (domain.files / "signing.crt").read_bytes()
     with pytest.raises(AuthorityError, match=r"not of the trust domain away\.test"):
-        renew(domain.state_dir, "away.test", domain.seal_key, domain.clock)
+        domain.renew("away.test")
     away = domain.take_root_key_away()
     with pytest.raises(AuthorityError, match=r"bring root\.key\.sealed back"):
-        renew(domain.state_dir, DOMAIN, domain.seal_key, domain.clock)
+        domain.renew()
     assert (domain.files / "signing.crt").read_bytes() == before
     away.rename(domain.files / "root.key.sealed")
-    renew(domain.state_dir, DOMAIN, domain.seal_key, domain.clock)
+    domain.renew()
     assert (domain.files / "signing.crt").read_bytes() != before
     assert domain.verify(domain.open().issue_x509_svid(AGENT, new_key().public_key())).id == str(AGENT)
 
@@ -291,7 +297,7 @@ def test_a_signing_certificate_never_outlives_the_root_and_an_expired_root_renew
 
 def test_a_crash_between_key_and_certificate_of_a_renewal_is_mended_from_the_root(domain):
     old_certificate = (domain.files / "signing.crt").read_bytes()
-    renew(domain.state_dir, DOMAIN, domain.seal_key, domain.clock)
+    domain.renew()
     (domain.files / "signing.crt").write_bytes(old_certificate)  # the key is new, the certificate is not
     away = domain.take_root_key_away()
     with pytest.raises(AuthorityError, match="do not belong together"):
@@ -300,26 +306,34 @@ def test_a_crash_between_key_and_certificate_of_a_renewal_is_mended_from_the_roo
     assert domain.verify(domain.open().issue_x509_svid(AGENT, new_key().public_key())).id == str(AGENT)
 
 
-def _open_often(state_dir, seal_key, now):
+@pytest.mark.parametrize("wait", [Domain.open, Domain.renew])
+def test_opening_and_renewing_wait_for_another_process_that_renews(domain, wait):
+    holder = os.open(domain.files, os.O_RDONLY)
+    fcntl.flock(holder, fcntl.LOCK_EX)
+    waiting = threading.Thread(target=wait, args=(domain,))
+    waiting.start()
+    waiting.join(0.3)
+    still_waiting = waiting.is_alive()
+    os.close(holder)
+    waiting.join(30)
+    assert still_waiting
+    assert not waiting.is_alive()
+
+
+def _renew_often(domain):
     for _ in range(5):
-        Authority.open(state_dir, DOMAIN, seal_key, SettableClock(now))
+        domain.renew()
 
 
-def _renew_often(state_dir, seal_key, now):
-    for _ in range(5):
-        renew(state_dir, DOMAIN, seal_key, SettableClock(now))
-
-
-def test_processes_that_renew_and_open_at_once_never_mix_key_and_certificate(domain):
+def test_processes_that_renew_at_once_leave_a_key_and_a_certificate_that_fit(domain):
     context = multiprocessing.get_context("spawn")
-    work = [(_renew_often, START), (_renew_often, START), (_open_often, START)]
-    processes = [context.Process(target=f, args=(domain.state_dir, domain.seal_key, now)) for f, now in work]
+    processes = [context.Process(target=_renew_often, args=(domain,)) for _ in range(2)]
     for process in processes:
         process.start()
     for process in processes:
         process.join(60)
-    assert [process.exitcode for process in processes] == [0, 0, 0]
-    domain.take_root_key_away()  # so that opening cannot mend a mix
+    assert [process.exitcode for process in processes] == [0, 0]
+    domain.take_root_key_away()  # so that opening cannot mend a pair that does not fit
     assert domain.verify(domain.open().issue_x509_svid(AGENT, new_key().public_key())).id == str(AGENT)
 
 

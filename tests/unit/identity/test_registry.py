@@ -229,6 +229,7 @@ def _write(path, name, count):
     for number in range(count):
         spiffe_id = f"spiffe://home.test/{name}/{number}"
         add(registry, spiffe_id)
+        registry.record_svid(f"{name}{number:x}", spiffe_id, NOW)
         registry.set_status(spiffe_id, "suspended", "test")
     registry.close()
 
