@@ -14,8 +14,8 @@ from gateway.quota.table import COUNTER, KIND_HELD, KIND_HELD_USED, LedgerTable,
 
 _NS = 1_000_000_000
 
-_HELD_WINDOWS = frozenset({0, gcra.DAY_SECONDS})
-"""Windows whose counters hold units for calls under way."""
+_Update = tuple[int, tuple[int, int, int, int]]
+"""A counter's offset and its new TAT, day, used and held."""
 
 
 class SharedLedger:
@@ -33,7 +33,7 @@ class SharedLedger:
         """
         self._table = LedgerTable(path, slots, mode)
         self._clock = clock
-        self._open: set[int] = set()
+        self._open: dict[int, list[_Update]] = {}
 
     async def reserve(self, limits: tuple[Limit, ...], *, tokens: int, stream: bool, lease_seconds: int) -> Reservation:
         """Hold one call in every limit, all or none (see `QuotaLedger.reserve`)."""
@@ -45,13 +45,13 @@ class SharedLedger:
             table.sweep(now)
             today = gcra.day_of(now)
             next_day = gcra.seconds_up(gcra.until_next_day(now))
-            updates: list[tuple[int, tuple[int, int, int, int]]] = []
+            updates: list[_Update] = []
             holds: list[tuple[int, int, int]] = []
             standings: list[Standing] = []
             for limit in limits:
                 _name, key, unit, window, amount = limit
                 cost = tokens if unit == "tokens" else 1 if unit == "requests" or stream else 0
-                counter = table.counter(key, now, today)
+                counter = table.counter(key, now, today, updates)
                 tat, day, used, held = unpack(memory, counter)
                 if day < today:
                     day, used = today, 0
@@ -83,7 +83,7 @@ class SharedLedger:
                 COUNTER.pack_into(memory, counter, *state)
         finally:
             table.unlock()
-        self._open.add(lease_id)
+        self._open[lease_id] = updates
         return Reservation(lease_id, tokens, limits, tuple(standings), stream)
 
     async def settle(self, reservation: Reservation, *, tokens: int) -> None:
@@ -121,31 +121,31 @@ class SharedLedger:
         memory = table.map
         table.lock()
         try:
-            self._open.discard(reservation.id)
+            updates = self._open.pop(reservation.id)
             now = table.now(self._clock())
             today = gcra.day_of(now)
-            alive = table.end_lease(reservation.id)
-            for _name, key, unit, window, amount in reservation.limits:
-                if unit == "tokens":
-                    before, after = reservation.tokens, tokens
-                elif unit == "requests":
-                    before, after = 1, requests
-                else:
-                    before, after = int(reservation.stream), 0
-                if before == after and window not in _HELD_WINDOWS:
+            table.end_lease(reservation.id)
+            for (_name, key, unit, window, amount), (_counter, state) in zip(reservation.limits, updates, strict=True):
+                if window == 0:
                     continue
-                counter = table.counter(key, now, today)
-                tat, day, used, held = COUNTER.unpack_from(memory, counter)
-                if window in _HELD_WINDOWS:
-                    if day < today:
-                        day, used = today, 0
-                    if alive:
-                        held = max(held - before, 0)
-                    if window:
-                        used += after
-                else:
-                    tat += (after - before) * -(-window * _NS // amount)
-                COUNTER.pack_into(memory, counter, tat, day, used, held)
+                before, after = (reservation.tokens, tokens) if unit == "tokens" else (1, requests)
+                if window == gcra.DAY_SECONDS:
+                    if not after:
+                        continue
+                    counter = table.counter(key, now, today)
+                    tat, day, used, held = COUNTER.unpack_from(memory, counter)
+                    used = after if day < today else used + after
+                    COUNTER.pack_into(memory, counter, tat, max(day, today), used, held)
+                    continue
+                shift = (after - before) * -(-window * _NS // amount)
+                if shift < 0:
+                    # What came back with time while the call lasted must not be given back a second time.
+                    shift = max(shift, now - state[0])
+                if shift < 0 or after > before:
+                    counter = table.counter(key, now, today)
+                    tat, day, used, held = COUNTER.unpack_from(memory, counter)
+                    tat = (tat if shift < 0 else max(tat, now)) + shift
+                    COUNTER.pack_into(memory, counter, tat, day, used, held)
         finally:
             table.unlock()
 

@@ -13,6 +13,8 @@ import mmap
 import os
 import struct
 import time
+from collections.abc import Sequence
+from contextlib import ExitStack
 from hashlib import sha256
 from pathlib import Path
 from typing import Literal
@@ -73,29 +75,35 @@ class LedgerTable:
         self._path = path
         self._alone = mode == "alone"
         size = HEADER_BYTES + slots * COUNTER_BYTES + LEASES * LEASE_BYTES
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        self._lock_file = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if mode != "read":
-                self._lock_patiently()
-            new = os.fstat(self._file).st_size == 0
-            if new:
-                os.posix_fallocate(self._file, 0, size)
-            elif os.fstat(self._file).st_size != size:
-                raise self._foreign("its size is not what quota.slots asks for")
-            self.map = mmap.mmap(self._file, size)
-            if new:
-                HEADER.pack_into(self.map, 0, MAGIC, slots, LEASES, 0, 0, 0, NONE, 0, 1, 0)
-            elif HEADER.unpack_from(self.map)[:3] != (MAGIC, slots, LEASES):
-                raise self._foreign("its header is not that of this version")
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            with ExitStack() as undo:
+                self._file = _opened(path, undo)
+                self._lock_file = _opened(path.with_suffix(".lock"), undo)
+                if mode != "read":
+                    self._lock_patiently()
+                self.map = self._mapped(size)
+                if mode == "shared":
+                    fcntl.flock(self._lock_file, fcntl.LOCK_UN)
+                undo.pop_all()
         except OSError as error:
             raise ConfigError(f"The quota ledger {path} cannot be used: {error.strerror}.") from error
-        finally:
-            if mode == "shared":
-                fcntl.flock(self._lock_file, fcntl.LOCK_UN)
         self._places: dict[str, tuple[bytes, int]] = {}
         self._leases_at = HEADER_BYTES + slots * COUNTER_BYTES
+
+    def _mapped(self, size: int) -> mmap.mmap:
+        found = os.fstat(self._file).st_size
+        if found == 0:
+            os.posix_fallocate(self._file, 0, size)
+        elif found != size:
+            raise self._foreign("its size is not what quota.slots asks for")
+        mapped = mmap.mmap(self._file, size)
+        if found == 0:
+            HEADER.pack_into(mapped, 0, MAGIC, self.slots, LEASES, 0, 0, 0, NONE, 0, 1, 0)
+        elif HEADER.unpack_from(mapped)[:3] != (MAGIC, self.slots, LEASES):
+            mapped.close()
+            raise self._foreign("its header is not that of this version")
+        return mapped
 
     def _foreign(self, cause: str) -> ConfigError:
         return ConfigError(
@@ -141,8 +149,12 @@ class LedgerTable:
 
     # counters
 
-    def counter(self, key: str, now: int, today: int) -> int:
+    def counter(self, key: str, now: int, today: int, keep: Sequence[tuple[int, object]] = ()) -> int:
         """Return the offset of the counter of `key`, making it if need be.
+
+        Args:
+            key, now, today: of the limit; nanoseconds; day number.
+            keep: begins with the offsets of counters whose new values are not written yet.
 
         Raises:
             UnavailableError: there is no room.
@@ -152,10 +164,10 @@ class LedgerTable:
             return place[1] + 32
         if place is None:
             digest = sha256(key.encode()).digest()
-            place = self._places[key] = (digest, self._find(digest, now, today))
+            place = self._places[key] = (digest, self._find(digest, now, today, keep))
         else:
             # The counter was at rest and another key took its place.
-            place = self._places[key] = (place[0], self._find(place[0], now, today))
+            place = self._places[key] = (place[0], self._find(place[0], now, today, keep))
         return place[1] + 32
 
     def peek(self, key: str) -> tuple[int, int, int, int]:
@@ -169,32 +181,30 @@ class LedgerTable:
                 return tat, day, used, held
         return 0, 0, 0, 0
 
-    def _find(self, digest: bytes, now: int, today: int) -> int:
+    def _find(self, digest: bytes, now: int, today: int, keep: Sequence[tuple[int, object]]) -> int:
         first = int.from_bytes(digest[:8]) % self.slots
-        at_rest = -1
-        for probe in range(_PROBES):
+        free = -1
+        for probe in range(min(_PROBES, self.slots)):
             offset = HEADER_BYTES + (first + probe) % self.slots * COUNTER_BYTES
             found = self.map[offset : offset + 32]
             if found == digest:
                 return offset
             if not any(found):
+                free = offset
                 break
-            if at_rest < 0:
+            if free < 0:
                 tat, day, used, held = COUNTER.unpack_from(self.map, offset + 32)
-                if tat <= now and held == 0 and (day < today or used == 0):
-                    at_rest = offset
-        else:
-            if at_rest < 0:
-                raise UnavailableError(
-                    "The quota ledger has no room for another counter.",
-                    remedy="The operator has to raise quota.slots.",
-                    code="quota_ledger_full",
-                )
-            offset = at_rest
-        if at_rest >= 0:
-            offset = at_rest
-        self.map[offset : offset + COUNTER_BYTES] = digest + COUNTER.pack(0, today, 0, 0)
-        return offset
+                at_rest = tat <= now and held == 0 and (day < today or used == 0)
+                if at_rest and all(offset + 32 != kept[0] for kept in keep):
+                    free = offset
+        if free < 0:
+            raise UnavailableError(
+                "The quota ledger has no room for another counter.",
+                remedy="The operator has to raise quota.slots.",
+                code="quota_ledger_full",
+            )
+        self.map[free : free + COUNTER_BYTES] = digest + COUNTER.pack(0, today, 0, 0)
+        return free
 
     # leases
 
@@ -232,14 +242,13 @@ class LedgerTable:
         LEASE.pack_into(self.map, offset, lease_id, expires, NONE, len(holds))
         return lease_id
 
-    def end_lease(self, lease_id: int) -> bool:
-        """Free a lease; False if it has ended already. The holds are the caller's to undo."""
+    def end_lease(self, lease_id: int) -> None:
+        """Give back what a lease holds and free it, unless it has ended already."""
         index = lease_id % LEASES
         offset = self._leases_at + index * LEASE_BYTES
-        if LEASE.unpack_from(self.map, offset)[0] != lease_id:
-            return False
-        self._free(index)
-        return True
+        found, _, _, count = LEASE.unpack_from(self.map, offset)
+        if found == lease_id:
+            self._end(index, offset, count)
 
     def sweep(self, now: int) -> None:
         """End the leases that expired: their holds are given back, nothing is charged. At most once a second."""
@@ -250,12 +259,11 @@ class LedgerTable:
             offset = self._leases_at + index * LEASE_BYTES
             lease_id, expires, _, count = LEASE.unpack_from(self.map, offset)
             if lease_id and expires <= now:
-                for counter, _kind, amount in self._holds(offset, count):
-                    self._add_held(counter, -amount)
-                self._free(index)
+                self._end(index, offset, count)
 
-    def _free(self, index: int) -> None:
-        offset = self._leases_at + index * LEASE_BYTES
+    def _end(self, index: int, offset: int, count: int) -> None:
+        for counter, _kind, amount in self._holds(offset, count):
+            self._add_held(counter, -amount)
         LEASE.pack_into(self.map, offset, 0, 0, _U32.unpack_from(self.map, _FREE)[0], 0)
         _U32.pack_into(self.map, _FREE, index)
 
@@ -301,3 +309,10 @@ class LedgerTable:
                     ) from None
             else:
                 return
+
+
+def _opened(path: Path, undo: ExitStack) -> int:
+    """Open a file of the ledger; closed again, and its lock with it, if the ledger turns out unusable."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    undo.callback(os.close, descriptor)
+    return descriptor
