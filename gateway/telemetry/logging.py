@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import structlog
@@ -70,8 +70,20 @@ def configure_logging(level: str, form: str) -> None:
 def hide_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Replace secrets, and whatever lies under a confidential name, by `<secret>`."""
     for key, value in event.items():
-        if isinstance(value, Secret) or key.lower() in _CONFIDENTIAL:
-            event[key] = "<secret>"
-        elif isinstance(value, dict):
-            event[key] = hide_secrets(None, "", dict(value))
+        event[key] = "<secret>" if _is_confidential(key) else _hidden(value)
     return event
+
+
+def _hidden(value: Any) -> Any:
+    if isinstance(value, Secret):
+        return "<secret>"
+    if isinstance(value, Mapping):
+        return {key: "<secret>" if _is_confidential(key) else _hidden(inner) for key, inner in value.items()}
+    if type(value) in {list, tuple, set, frozenset}:
+        return [_hidden(item) for item in value]
+    return value
+
+
+def _is_confidential(key: object) -> bool:
+    name = key.decode("latin-1") if isinstance(key, bytes) else str(key)
+    return name.lower() in _CONFIDENTIAL

@@ -49,5 +49,7 @@ def child_of(headers: Sequence[tuple[bytes, bytes]]) -> TraceContext:
             and match[2] != _ZERO_SPAN
             and not (found[0].startswith(b"00") and len(found[0]) != 55)
         ):
-            return TraceContext(match[1].decode(), f"{_random(64):016x}", match[2].decode(), match[3].decode())
+            # Only the sampled bit has a meaning; the others are sent as zero.
+            flags = "01" if int(match[3], 16) & 1 else "00"
+            return TraceContext(match[1].decode(), f"{_random(64):016x}", match[2].decode(), flags)
     return TraceContext(f"{_random(128):032x}", f"{_random(64):016x}", "", "01")
