@@ -3,9 +3,17 @@
 GCRA keeps one timestamp a key, the theoretical arrival time (TAT): the moment at which the key is whole again. A call
 of `cost` units moves it by `cost * interval`; it may lie at most `burst * interval` ahead of now. Times are in
 nanoseconds.
+
+Units whose use is known only later (tokens) are held apart and charged when they were used. While they are held they
+count as if charged at `now`; TAT and holds together never pass the burst, so what is charged never passes it either,
+and what was held and not used was never in the TAT and needs no refund.
 """
 
 DAY_SECONDS = 86_400
+
+MAX_DEBT_DAYS = 30
+"""Longest time (days) for which a charge beyond a rate can keep it used up."""
+
 _NS = 1_000_000_000
 
 
@@ -32,6 +40,14 @@ def remaining(tat: int, now: int, interval: int, burst: int) -> int:
     """Return the units that could be taken now."""
     ahead = tat - now
     return burst if ahead <= 0 else max(burst - -(-ahead // interval), 0)
+
+
+def charge(tat: int, now: int, units: int, interval: int) -> int:
+    """Return the TAT after `units` were used, allowed or not.
+
+    The debt ends after `MAX_DEBT_DAYS`, so that a figure without sense cannot shut a key out for good.
+    """
+    return min(max(tat, now) + units * interval, now + MAX_DEBT_DAYS * DAY_SECONDS * _NS)
 
 
 def day_of(now: int) -> int:

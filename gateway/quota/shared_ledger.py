@@ -1,21 +1,20 @@
 """The embedded quota ledger: every worker of a machine counts in one mapped file, under one lock.
 
-A lease that expires because its gateway died gives back its holds; its requests stay counted and its tokens per minute
-flow back by themselves.
+Requests are charged when a call begins. Tokens, of a minute and of a day, are held when it begins and charged when it
+is settled: the worst case stays held however long the call lasts, since all of it may still be used in any minute.
+A lease that expires because its gateway died gives back its holds; its request stays charged, its tokens never are.
+A call that outlives its lease is charged in full when it is settled.
 """
 
-from collections.abc import Callable
 from pathlib import Path
 
-from gateway.clock import Clock
-from gateway.quota import gcra
+from gateway.clock import NANOSECONDS, Clock
+from gateway.quota import counting, gcra
 from gateway.quota.ledger import Limit, LimitReached, Reservation, Standing
 from gateway.quota.table import COUNTER, KIND_HELD, KIND_HELD_USED, LedgerTable, Mode
 
-_NS = 1_000_000_000
-
-_Update = tuple[int, tuple[int, int, int, int]]
-"""A counter's offset and its new TAT, day, used and held."""
+_Update = tuple[int, counting.State]
+"""A counter's offset and its new state."""
 
 
 class SharedLedger:
@@ -44,43 +43,26 @@ class SharedLedger:
             now = table.now(self._clock())
             table.sweep(now)
             today = gcra.day_of(now)
-            next_day = gcra.seconds_up(gcra.until_next_day(now))
             updates: list[_Update] = []
             holds: list[tuple[int, int, int]] = []
             standings: list[Standing] = []
             for limit in limits:
-                _name, key, unit, window, amount = limit
+                unit = limit.unit
                 cost = tokens if unit == "tokens" else 1 if unit == "requests" or stream else 0
-                counter = table.counter(key, now, today, updates)
-                tat, day, used, held = unpack(memory, counter)
-                if day < today:
-                    day, used = today, 0
-                if window == 0:
-                    if cost and held + cost > amount:
-                        raise _refused(limit, 0, 1, cost)
-                    held += cost
-                    if cost:
-                        holds.append((counter, KIND_HELD, cost))
-                    standings.append(Standing(limit, max(amount - held, 0), 0))
-                elif window == gcra.DAY_SECONDS:
-                    if used + held + cost > amount:
-                        raise _refused(limit, max(amount - used - held, 0), next_day, cost)
-                    held += cost
-                    holds.append((counter, KIND_HELD_USED, cost))
-                    standings.append(Standing(limit, amount - used - held, next_day))
-                else:
-                    interval = -(-window * _NS // amount)
-                    tat, wait = gcra.take(tat, now, cost, interval, amount)
-                    left = gcra.remaining(tat, now, interval, amount)
-                    if wait:
-                        raise _refused(limit, left, gcra.seconds_up(wait) if wait > 0 else -1, cost)
-                    ahead = tat - now
-                    standings.append(Standing(limit, left, -(-ahead // _NS) if ahead > 0 else 0))
-                updates.append((counter, (tat, day, used, held)))
+                counter = table.counter(limit.key, now, today, updates)
+                outcome = counting.take(limit, cost, unpack(memory, counter), now)
+                if isinstance(outcome, counting.Refused):
+                    raise _refused(limit, outcome, cost)
+                state, held, standing = outcome
+                updates.append((counter, state))
+                standings.append(standing)
+                if held:
+                    holds.append((counter, KIND_HELD_USED if unit == "tokens" else KIND_HELD, held))
             # The lease first: if this process dies in between, the holds are recounted from it.
-            lease_id = table.new_lease(now + lease_seconds * _NS, holds)
+            lease_id = table.new_lease(now + lease_seconds * NANOSECONDS, holds)
             for counter, state in updates:
                 COUNTER.pack_into(memory, counter, *state)
+            table.commit()
         finally:
             table.unlock()
         self._open[lease_id] = updates
@@ -97,68 +79,49 @@ class SharedLedger:
     async def standings(self, limits: tuple[Limit, ...]) -> tuple[Standing, ...]:
         """Return where the limits stand, without changing them or waiting for anybody."""
         now = self._clock()
-        return tuple(self._standing(limit, now) for limit in limits)
+        return tuple(counting.stand(limit, self._table.peek(limit.key), now) for limit in limits)
 
     def close(self) -> None:
         """Unmap the file."""
         self._table.close()
 
-    def _standing(self, limit: Limit, now: int) -> Standing:
-        today = gcra.day_of(now)
-        tat, day, used, held = self._table.peek(limit.key)
-        if limit.window_seconds == 0:
-            return Standing(limit, max(limit.amount - held, 0), 0)
-        if limit.window_seconds == gcra.DAY_SECONDS:
-            left = limit.amount - held - (used if day == today else 0)
-            return Standing(limit, max(left, 0), gcra.seconds_up(gcra.until_next_day(now)))
-        interval = gcra.interval_ns(limit.window_seconds, limit.amount)
-        return Standing(limit, gcra.remaining(tat, now, interval, limit.amount), max(gcra.seconds_up(tat - now), 0))
-
     def _end(self, reservation: Reservation, tokens: int, *, requests: int) -> None:
         if reservation.id not in self._open:
             return
         table = self._table
-        memory = table.map
+        memory, unpack = table.map, COUNTER.unpack_from
         table.lock()
         try:
             updates = self._open.pop(reservation.id)
-            now = table.now(self._clock())
+            now = table.now(self._clock(), strict=False)
             today = gcra.day_of(now)
-            table.end_lease(reservation.id)
-            for (_name, key, unit, window, amount), (_counter, state) in zip(reservation.limits, updates, strict=True):
-                if window == 0:
-                    continue
-                before, after = (reservation.tokens, tokens) if unit == "tokens" else (1, requests)
-                if window == gcra.DAY_SECONDS:
-                    if not after:
+            table.begin()
+            try:
+                for limit, (_counter, taken) in zip(reservation.limits, updates, strict=True):
+                    if limit.unit == "tokens" and tokens > 0:
+                        counter = table.counter(limit.key, now, today)
+                        state = counting.charge(limit, tokens, unpack(memory, counter), now)
+                    elif limit.unit == "requests" and not requests and taken[0] > now:
+                        counter = table.counter(limit.key, now, today)
+                        state = counting.give_back(limit, taken[0], unpack(memory, counter), now)
+                    else:
                         continue
-                    counter = table.counter(key, now, today)
-                    tat, day, used, held = COUNTER.unpack_from(memory, counter)
-                    used = after if day < today else used + after
-                    COUNTER.pack_into(memory, counter, tat, max(day, today), used, held)
-                    continue
-                shift = (after - before) * -(-window * _NS // amount)
-                if shift < 0:
-                    # What came back with time while the call lasted must not be given back a second time.
-                    shift = max(shift, now - state[0])
-                if shift < 0 or after > before:
-                    counter = table.counter(key, now, today)
-                    tat, day, used, held = COUNTER.unpack_from(memory, counter)
-                    tat = (tat if shift < 0 else max(tat, now)) + shift
-                    COUNTER.pack_into(memory, counter, tat, day, used, held)
+                    COUNTER.pack_into(memory, counter, *state)
+            finally:
+                table.end_lease(reservation.id)
+                table.commit()
         finally:
             table.unlock()
 
 
-def _refused(limit: Limit, remaining: int, wait: int, cost: int) -> LimitReached:
-    """Say which limit refuses and what the caller can do. `wait` is -1 where waiting does not help."""
-    names: dict[str, Callable[[], str]] = {
-        "requests": lambda: f"{limit.amount} requests in {_window(limit)}",
-        "tokens": lambda: f"{limit.amount} tokens in {_window(limit)}",
-        "streams": lambda: f"{limit.amount} streams at once",
-    }
-    allowed = names[limit.unit]()
-    if wait < 0 or (limit.unit == "tokens" and cost > limit.amount):
+def _refused(limit: Limit, refused: counting.Refused, cost: int) -> LimitReached:
+    """Say which limit refuses and what the caller can do."""
+    remaining, wait = refused
+    if limit.unit == "streams":
+        allowed = f"{limit.amount} streams at once"
+    else:
+        allowed = f"{limit.amount} {limit.unit} in {_window(limit)}"
+    if not wait:
         return LimitReached(
             Standing(limit, remaining, 0),
             0,
@@ -167,9 +130,7 @@ def _refused(limit: Limit, remaining: int, wait: int, cost: int) -> LimitReached
         )
     detail = f"The limit {limit.name} allows {allowed}; {remaining} are left"
     detail += f", this call may use {cost}." if limit.unit == "tokens" else "."
-    return LimitReached(
-        Standing(limit, remaining, wait), max(wait, 1), detail, remedy=f"Try again in {max(wait, 1)} s."
-    )
+    return LimitReached(Standing(limit, remaining, wait), wait, detail, remedy=f"Try again in {wait} s.")
 
 
 def _window(limit: Limit) -> str:

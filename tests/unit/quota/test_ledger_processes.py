@@ -155,6 +155,7 @@ async def test_a_process_that_died_holding_the_lock_is_repaired_by_the_next(file
     held = await other.reserve((DAY, STREAMS), tokens=50, stream=True, lease_seconds=900)
     process = start(
         "ledger._table.lock()\n"
+        "ledger._table.begin()\n"
         "counter = ledger._table.counter(STREAMS.key, 0, 0)\n"
         "ledger._table._add_held(counter, 900)\n"
         "ledger._table.new_lease(2**62, [(counter, 2, 3)])\n"

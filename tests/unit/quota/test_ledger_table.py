@@ -1,5 +1,6 @@
-"""The ledger's file: what is refused, and what happens when it is full."""
+"""The ledger's file: what is refused, what is repaired, and what happens when it is full."""
 
+import errno
 import os
 import stat
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 from gateway.errors import ConfigError, UnavailableError
 from gateway.quota.ledger import Limit, LimitReached
 from gateway.quota.shared_ledger import SharedLedger
-from gateway.quota.table import LEASES
+from gateway.quota.table import COUNTER_BYTES, HEADER_BYTES, HOLD, LEASE, LEASE_BYTES, LEASES, LedgerTable
 from tests.unit.quota.conftest import SLOTS, DrivenClock, OpenLedger, requests_a_minute, streams_at_once, tokens_a_day
 
 
@@ -56,6 +57,42 @@ def test_a_file_of_zeros_of_the_right_size_is_refused(open_ledger: OpenLedger, m
     size = made.stat().st_size
     made.write_bytes(bytes(size))
     refused(open_ledger, made, "its header")
+
+
+@pytest.mark.parametrize("at", [8, 12, 36])
+def test_a_damaged_header_is_refused(open_ledger: OpenLedger, made: Path, at: int) -> None:
+    with made.open("r+b") as file:
+        file.seek(at)
+        file.write(b"\xff\xff\xff\x7f")
+    refused(open_ledger, made, "its header is damaged")
+
+
+def test_a_file_of_another_version_is_refused_whatever_its_size(open_ledger: OpenLedger, made: Path) -> None:
+    made.write_bytes(b"GGQUOTA1" + bytes(5000))
+    refused(open_ledger, made, "its header is not that of this version")
+
+
+def test_a_link_in_its_place_is_refused(open_ledger: OpenLedger, path: Path, tmp_path: Path) -> None:
+    path.parent.mkdir()
+    path.symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(ConfigError, match="cannot be used"):
+        open_ledger()
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_full_disk_at_the_first_start_leaves_nothing_that_the_next_would_refuse(
+    open_ledger: OpenLedger, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, offset: int, length: int) -> None:
+        os.ftruncate(descriptor, length // 2)
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(ConfigError, match="No space left on device"):
+            open_ledger()
+    assert path.stat().st_size == 0
+    open_ledger()
 
 
 def test_a_directory_in_its_place_is_refused(open_ledger: OpenLedger, path: Path) -> None:
@@ -163,3 +200,82 @@ async def test_calls_beyond_the_room_for_leases_are_refused_until_one_ends(ledge
     assert refusal.value.code == "quota_leases_full"
     await ledger.settle(held[1234], tokens=0)
     await ledger.reserve((), tokens=0, stream=False, lease_seconds=900)
+
+
+def put(path: Path, offset: int, data: bytes) -> None:
+    with path.open("r+b") as file:
+        file.seek(offset)
+        file.write(data)
+
+
+def lease_at(ledger: SharedLedger, number: int) -> int:
+    return HEADER_BYTES + SLOTS * COUNTER_BYTES + number * LEASE_BYTES
+
+
+async def test_after_a_power_cut_what_is_held_is_what_the_leases_say(
+    open_ledger: OpenLedger, made: Path, clock: DrivenClock
+) -> None:
+    """The pages of the counters reached the disk, those of one lease did not: without a recount it would hold for good."""
+    ledger, streams = open_ledger(), streams_at_once(3)
+    for _ in range(2):
+        await ledger.reserve((streams,), tokens=0, stream=True, lease_seconds=900)
+    ledger.close()
+    put(made, lease_at(ledger, 1), bytes(LEASE_BYTES))
+    assert (await open_ledger().standings((streams,)))[0].remaining == 1, "a restart without a boot needs no recount"
+    put(made, 56, b"an earlier boot!")
+    booted = open_ledger()
+    assert (await booted.standings((streams,)))[0].remaining == 2
+    clock.move(900)
+    for _ in range(3):
+        await booted.reserve((streams,), tokens=0, stream=True, lease_seconds=900)
+
+
+@pytest.mark.parametrize(
+    "hold", [(0xFFFFFFF0, 1, 5), (161, 1, 5), (0, 1, 5), (160, 9, 5), (160, 2, -5), (160, 2, 2**62)]
+)
+async def test_a_lease_that_makes_no_sense_holds_nothing_and_locks_nobody_out(
+    open_ledger: OpenLedger, made: Path, hold: tuple[int, int, int]
+) -> None:
+    ledger, day = open_ledger(), tokens_a_day(1000)
+    held = await ledger.reserve((day,), tokens=400, stream=False, lease_seconds=900)
+    put(made, lease_at(ledger, 0) + LEASE.size, HOLD.pack(*hold))
+    put(made, 16, b"\1")  # as if a process had died in the middle of an update
+    other = open_ledger()
+    await other.release(await other.reserve((day,), tokens=1000, stream=False, lease_seconds=900))
+    await ledger.settle(held, tokens=300)
+    assert (await ledger.standings((day,)))[0].remaining == 700
+
+
+async def test_an_update_that_fails_halfway_is_repaired_before_the_next(
+    open_ledger: OpenLedger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, limits = open_ledger(), (streams_at_once(2, "a"), streams_at_once(2, "b"))
+
+    lease = LedgerTable.new_lease
+
+    def fail(self: LedgerTable, expires: int, holds: list[tuple[int, int, int]]) -> int:
+        lease(self, expires, holds)
+        raise MemoryError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(LedgerTable, "new_lease", fail)
+        with pytest.raises(MemoryError):
+            await ledger.reserve(limits, tokens=0, stream=True, lease_seconds=60)
+    assert [standing.remaining for standing in await ledger.standings(limits)] == [2, 2]
+    held = await open_ledger().reserve(limits, tokens=0, stream=True, lease_seconds=60)
+    assert [standing.remaining for standing in held.standings] == [0, 0], "what the lease holds, and this call"
+
+
+async def test_a_repair_that_fails_gives_the_lock_back(
+    open_ledger: OpenLedger, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(self: LedgerTable) -> None:
+        raise MemoryError
+
+    ledger, other = open_ledger(), open_ledger()
+    put(made, 16, b"\1")
+    with monkeypatch.context() as patch:
+        patch.setattr(LedgerTable, "_recount", fail)
+        with pytest.raises(MemoryError):
+            await ledger.reserve((), tokens=0, stream=False, lease_seconds=60)
+    await other.reserve((), tokens=0, stream=False, lease_seconds=60)
