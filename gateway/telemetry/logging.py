@@ -10,20 +10,24 @@ from structlog.typing import Processor
 
 from gateway.secrets.store import Secret
 
-_CONFIDENTIAL = frozenset(
-    {
-        "authorization",
-        "cookie",
-        "set-cookie",
-        "password",
-        "passphrase",
-        "secret",
-        "token",
-        "api_key",
-        "api-key",
-        "key_pem",
-    }
+_CONFIDENTIAL = (
+    "api_key",
+    "apikey",
+    "access_key",
+    "authorization",
+    "cookie",
+    "credential",
+    "key_pem",
+    "passphrase",
+    "password",
+    "private_key",
+    "secret",
+    "secret_key",
+    "token",
 )
+"""Names, alone or after an underscore or a hyphen (`x-api-key`, `client_secret`), of what is never shown."""
+
+_AFTER_ANOTHER_WORD = tuple("_" + name for name in _CONFIDENTIAL)
 
 
 def configure_logging(level: str, form: str) -> None:
@@ -86,4 +90,5 @@ def _hidden(value: Any) -> Any:
 
 def _is_confidential(key: object) -> bool:
     name = key.decode("latin-1") if isinstance(key, bytes) else str(key)
-    return name.lower() in _CONFIDENTIAL
+    name = name.lower().replace("-", "_")
+    return name in _CONFIDENTIAL or name.endswith(_AFTER_ANOTHER_WORD)

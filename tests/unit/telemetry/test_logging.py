@@ -24,7 +24,8 @@ def hide(**event: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "key",
     ["authorization", "Authorization", "COOKIE", "set-cookie", "password", "passphrase", "secret", "token", "api_key",
-     "api-key", "key_pem"],
+     "api-key", "key_pem", "access_token", "X-Api-Key", "x_api_key", "client_secret", "proxy-authorization",
+     "private_key", "credential", "AWS_SECRET_ACCESS_KEY"],
 )  # fmt: skip
 def test_what_lies_under_a_confidential_name_is_hidden_at_any_depth(key: str) -> None:
     assert hide(**{key: VALUE}) == {key: HIDDEN}
@@ -43,7 +44,16 @@ def test_a_secret_is_hidden_wherever_it_lies(wrap: Callable[[Secret], Any]) -> N
 
 
 def test_everything_else_is_shown_as_it_is() -> None:
-    event = {"event": "request-refused", "tokens": 12, "limits": ["a", 1], "detail": {"model": "m", 3: None}}
+    event = {
+        "event": "request-refused",
+        "tokens": 12,
+        "max_tokens": 5,
+        "key": "k",
+        "keytoken": "x",
+        "monkey": "m",
+        "limits": ["a", 1],
+        "detail": {"model": "m", 3: None},
+    }
     assert hide(**event) == event
 
 
