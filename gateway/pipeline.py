@@ -338,10 +338,15 @@ class Pipeline:
         charged = 0
         if exchange.reservation is not None:
             charged = charged_tokens(exchange, outcome)
-            if exchange.reached_backend or (exchange.call is not None and exchange.call.local):
-                await self._ledger.settle(exchange.reservation, tokens=charged)
-            else:
-                await self._ledger.release(exchange.reservation)
+            try:
+                if exchange.reached_backend or (exchange.call is not None and exchange.call.local):
+                    await self._ledger.settle(exchange.reservation, tokens=charged)
+                else:
+                    await self._ledger.release(exchange.reservation)
+            except UnavailableError as error:
+                # The answer is out: its outcome is recorded all the same, with what it should have cost. What the
+                # ledger still holds for the call lapses with its lease.
+                _log.error("settlement-failed", request_id=exchange.request_id, charged=charged, detail=error.detail)
         if exchange.intent is not None:
             self._audit.append("access.outcome", records.outcome(exchange, outcome, cause, charged), keep=True)
         if exchange.meter is not None and exchange.call is not None:
