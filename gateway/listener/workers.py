@@ -136,7 +136,10 @@ class Supervisor:
             seconds,
             lambda: all(w.state == "ready" for w in self.workers) or any(w._failures for w in self.workers),
         )
-        late = [worker for worker in self.workers if worker.state != "ready"]
+        # A worker that failed is the cause; the others may only not have had the time.
+        late = [worker for worker in self.workers if worker._failures] or [
+            worker for worker in self.workers if worker.state != "ready"
+        ]
         if late:
             await self.drain(0)
             raise WorkerStartError(
