@@ -9,12 +9,15 @@ from hashlib import sha256
 from typing import Any
 
 from audit.canonical import canonical
+from audit.errors import CanonicalError
 
 GENESIS = "0" * 64
 """Previous hash of the first record (hex)."""
 
 VERSION = 1
 """Version of the record's form."""
+
+_CHAIN_FIELDS = frozenset({"v", "log", "seq", "prev", "event_id", "time", "type"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +62,11 @@ def link(head: Head, log_id: str, event_id: str, time_ns: int, record_type: str,
         fields: what the record says; must not use the names that the chain sets.
 
     Raises:
-        CanonicalError: the fields have no canonical form.
+        CanonicalError: the fields have no canonical form, or use a name that the chain sets.
     """
+    taken = _CHAIN_FIELDS & fields.keys()
+    if taken:
+        raise CanonicalError(f"the fields of {record_type} use names that the chain sets: {', '.join(sorted(taken))}")
     sequence = head.sequence + 1
     document = {
         **fields,

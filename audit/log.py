@@ -9,6 +9,7 @@ that is not kept. The writer tries the store again by itself.
 """
 
 import asyncio
+import logging
 import random
 import threading
 import time
@@ -22,6 +23,8 @@ from audit.chain import Head, Linked, link
 from audit.errors import AuditStoreError, AuditUnavailableError, CanonicalError
 from audit.event_id import uuid7
 from audit.store import AuditStore, ChainWriter
+
+_log = logging.getLogger(__name__)
 
 MAX_BATCH = 1000
 """Most records in one transaction."""
@@ -104,6 +107,8 @@ class AuditLog:
         self.healthy = True
         self.last_commit_seconds = 0.0
         self._reason = ""
+        self._dead = False
+        self._in_hand: list[Entry] = []
         block = digest_key.ljust(64, b"\0")
         self._inner = sha256(bytes(byte ^ 0x36 for byte in block))
         self._outer = sha256(bytes(byte ^ 0x5C for byte in block))
@@ -114,7 +119,7 @@ class AuditLog:
         self._writer = store.open_writer(log_id)
         self._loop = asyncio.get_running_loop()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._run, name=f"audit-{log_id}", daemon=True)
+        self._thread = threading.Thread(target=self._guarded_run, name=f"audit-{log_id}", daemon=True)
         self._thread.start()
 
     @property
@@ -154,6 +159,8 @@ class AuditLog:
         entry = Entry(self, record_type, fields, self._clock(), keep=keep)
         self._pending += 1
         self._queue.put(entry)
+        if self._dead:
+            self._tell_dead()  # it ended between the check above and here
         return entry
 
     async def close(self) -> None:
@@ -163,6 +170,29 @@ class AuditLog:
             self._queue.put(None)
             await asyncio.to_thread(self._thread.join, 10)
         await asyncio.sleep(0)
+
+    def _guarded_run(self) -> None:
+        """Run the writer; whatever ends it unexpectedly closes the log: nobody waits for ever, nothing passes."""
+        try:
+            self._run()
+        except BaseException as error:
+            self._reason = f"the writer of the log {self.log_id} ended: {error!r}; restart the gateway"
+            self.healthy = False
+            self._dead = True
+            _log.exception("the audit writer ended")
+            self._tell_dead()
+
+    def _tell_dead(self) -> None:
+        lost = []
+        while True:
+            try:
+                entry = self._queue.get_nowait()
+            except Empty:
+                break
+            if entry is not None:
+                lost.append((entry, self._reason))
+        in_hand, self._in_hand = self._in_hand, []
+        self._tell([], [(entry, self._reason) for entry in in_hand] + lost)
 
     def _run(self) -> None:
         retained: deque[Entry] = deque()
@@ -176,7 +206,9 @@ class AuditLog:
             batch, stop = self._take(entry, retained)
             if batch:
                 loaded = len(batch) >= LOADED_BATCH
+                self._in_hand = batch
                 retained = self._commit(batch)
+                self._in_hand = []
                 last_end = time.monotonic()
                 if last_end - head_noted > HEAD_SECONDS:
                     self._writer.record_head()

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the interop tests need and a Python environment cannot give: openssl and OPA.
+# Installs what the interop tests need and a Python environment cannot give: openssl, nginx and OPA.
 # Fails where it cannot.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -9,6 +9,7 @@ mkdir -p "$tools"
 
 missing=()
 command -v openssl >/dev/null || missing+=(openssl)
+command -v nginx >/dev/null || missing+=(nginx-light)
 command -v go >/dev/null || missing+=(golang-go)
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" != 0 ]; then
