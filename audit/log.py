@@ -4,8 +4,9 @@
 transaction, and tells the event loop. Nothing is answered before `durable` returned.
 
 When a commit fails, the records of the batch fail with it, except those marked `keep`: these close what was already
-answered, so they are linked again, at their new place, once the store works. Until then `append` refuses everything
-that is not kept. The writer tries the store again by itself.
+begun, so they are linked again, at their new place, once the store works; a record that they close and that was lost
+is linked before them. What is written late says when it happened (`delayed_from`). Until then `append` refuses
+everything that is not kept. The writer tries the store again by itself.
 """
 
 import asyncio
@@ -47,16 +48,31 @@ class Entry:
     Attributes:
         event_id: its id, fixed at once.
         linked: its place in the chain, once it is durable.
+        closes: the record that this one ends, and that has to precede it in the chain.
+        committed: whether it is on disk, as the writer thread knows it.
     """
 
-    __slots__ = ("_failure", "_log", "_waiter", "event_id", "fields", "keep", "linked", "time_ns", "type")
+    __slots__ = (
+        "_failure", "_log", "_waiter", "closes", "committed", "event_id", "fields", "keep", "linked", "time_ns", "type",
+    )  # fmt: skip
 
-    def __init__(self, log: "AuditLog", record_type: str, fields: dict[str, Any], time_ns: int, *, keep: bool) -> None:
+    def __init__(
+        self,
+        log: "AuditLog",
+        record_type: str,
+        fields: dict[str, Any],
+        time_ns: int,
+        *,
+        keep: bool,
+        closes: "Entry | None",
+    ) -> None:
         self.event_id = uuid7()
         self.type = record_type
         self.fields = fields
         self.time_ns = time_ns
         self.keep = keep
+        self.closes = closes
+        self.committed = False
         self.linked: Linked | None = None
         self._failure: str = ""
         self._waiter: asyncio.Future[None] | None = None
@@ -140,13 +156,16 @@ class AuditLog:
         outer.update(inner.digest())
         return outer.hexdigest()
 
-    def append(self, record_type: str, fields: dict[str, Any], *, keep: bool = False) -> Entry:
+    def append(
+        self, record_type: str, fields: dict[str, Any], *, keep: bool = False, closes: Entry | None = None
+    ) -> Entry:
         """Queue a record; call on the event loop.
 
         Args:
             record_type: for instance `access.intent`.
             fields: what the record says; not to be changed afterwards.
-            keep: the record closes something already answered; it is never given up.
+            keep: the record closes something already begun; it is never given up.
+            closes: the record that it closes; where that one was lost, it is written with this one after all.
 
         Raises:
             AuditUnavailableError: the store does not work, or too many records wait for it (never for `keep`).
@@ -156,7 +175,7 @@ class AuditLog:
                 raise AuditUnavailableError(f"The audit log cannot be written: {self._reason}.")
             if self._pending >= self._pending_limit:
                 raise AuditUnavailableError(f"{self._pending} audit records wait for the disk already.")
-        entry = Entry(self, record_type, fields, self._clock(), keep=keep)
+        entry = Entry(self, record_type, fields, self._clock(), keep=keep, closes=closes)
         self._pending += 1
         self._queue.put(entry)
         if self._dead:
@@ -243,8 +262,14 @@ class AuditLog:
         linked: list[Linked] = []
         written: list[tuple[Entry, Linked]] = []
         refused: list[tuple[Entry, str]] = []
+        openers: list[Entry] = []
         head = self._writer.head
         for entry in batch:
+            opener = entry.closes
+            if opener is not None and not opener.committed and opener not in (e for e, _ in written):
+                openers.append(opener)
+                linked.append(self._link_lost(head, opener))
+                head = Head(linked[-1].sequence, linked[-1].hash)
             try:
                 record = link(head, self.log_id, entry.event_id, entry.time_ns, entry.type, entry.fields)
             except CanonicalError as error:
@@ -262,8 +287,21 @@ class AuditLog:
                 self._tell([], refused + [(e, str(error)) for e, _ in written if not e.keep])
                 return self._wait_for_store(str(error), deque(e for e, _ in written if e.keep))
         self.last_commit_seconds = time.monotonic() - begin
+        for entry in openers:
+            entry.committed = True
+        for entry, _ in written:
+            entry.committed = True
         self._tell(written, refused)
         return deque()
+
+    def _link_lost(self, head: Head, entry: Entry) -> Linked:
+        """Link a record that was given up, now that what closes it is written."""
+        fields = {**entry.fields, "delayed_from": str(entry.time_ns)}
+        try:
+            return link(head, self.log_id, entry.event_id, self._clock(), entry.type, fields)
+        except CanonicalError as error:
+            fields = {"unwritable": str(error), "delayed_from": str(entry.time_ns)}
+            return link(head, self.log_id, entry.event_id, self._clock(), entry.type, fields)
 
     def _really_written(self, expected: Head) -> bool:
         """Whether a commit that reported a failure reached the disk all the same."""
@@ -306,6 +344,9 @@ class AuditLog:
                 if self._closing.is_set() and time.monotonic() > gave_up:
                     return retained
                 continue
+            for late in retained:
+                late.fields = {"delayed_from": str(late.time_ns), **late.fields}
+                late.time_ns = self._clock()
             self.healthy = True
             return retained
 

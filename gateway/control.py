@@ -84,7 +84,9 @@ def run_control(config_path: Path, config: GatewayConfig) -> int:
         operations = _bind(config.operations.address, config.operations.port, "operations")
         admin = _bind(config.admin.address, config.admin.port, "admin") if config.admin.enabled else None
         control = ControlProcess(config_path, config, runtime, bundles, admin, operations)
-        return asyncio.run(control.main(supervisor, data_plane))
+        status = asyncio.run(control.main(supervisor, data_plane))
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # everything is on disk: a second signal changes nothing
+        return status
 
 
 class ControlProcess:

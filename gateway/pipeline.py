@@ -348,7 +348,8 @@ class Pipeline:
                 # ledger still holds for the call lapses with its lease.
                 _log.error("settlement-failed", request_id=exchange.request_id, charged=charged, detail=error.detail)
         if exchange.intent is not None:
-            self._audit.append("access.outcome", records.outcome(exchange, outcome, cause, charged), keep=True)
+            fields = records.outcome(exchange, outcome, cause, charged)
+            self._audit.append("access.outcome", fields, keep=True, closes=exchange.intent)
         if exchange.meter is not None and exchange.call is not None:
             usage = exchange.meter.usage
             self._observe.used(exchange.call.resource_id, usage.input_tokens, usage.output_tokens)

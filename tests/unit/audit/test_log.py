@@ -1,13 +1,14 @@
 """The log as the gateway uses it: what its writer does where nothing fails, and where something unexpected does."""
 
 import asyncio
+import json
 import time
 from pathlib import Path
 
 import pytest
 
-from audit.chain import Head, link
-from audit.errors import AuditUnavailableError, CanonicalError
+from audit.chain import Head, Linked, link
+from audit.errors import AuditStoreError, AuditUnavailableError, CanonicalError
 from audit.log import AuditLog
 from audit.store import AuditStore
 from audit.verification import verify_store
@@ -65,3 +66,59 @@ async def test_a_writer_that_ends_unexpectedly_closes_the_log_and_leaves_nobody_
         async with asyncio.timeout(10):
             await kept.durable()
     await log.close()
+
+
+class Disk:
+    """The store's append, with a disk that can be full."""
+
+    def __init__(self, log: AuditLog, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.full = False
+        self._append = log._writer.append
+        monkeypatch.setattr(log._writer, "append", self.append)
+
+    def append(self, batch: list[Linked]) -> None:
+        if self.full:
+            raise AuditStoreError("the disk is full")
+        self._append(batch)
+
+
+@pytest.mark.parametrize("when", ["before the end", "with the end"])
+async def test_what_closes_a_lost_record_brings_it_along_once_the_disk_has_room(tmp_path, monkeypatch, when):
+    log = open_log(tmp_path)
+    disk = Disk(log, monkeypatch)
+    await log.append("gateway.started", {}).durable()
+    disk.full = True
+    intent = log.append("access.intent", {"number": 1})
+    if when == "before the end":
+        with pytest.raises(AuditUnavailableError, match="disk is full"):
+            await intent.durable()
+    outcome = log.append("access.outcome", {"intent": intent.event_id}, keep=True, closes=intent)
+    lost = log.append("access.intent", {"number": 2}) if log.healthy else None
+    with pytest.raises(AuditUnavailableError, match="disk is full"):
+        await intent.durable()
+    disk.full = False
+    await outcome.durable()
+    await log.close()
+    assert lost is None or lost.linked is None
+    store = AuditStore(tmp_path)
+    [report] = verify_store(store)
+    assert report.ok, report.findings
+    with store.reader("chain") as reader:
+        found = [json.loads(record.record) for record in reader.last(10)]
+    assert [entry["type"] for entry in found] == ["gateway.started", "log.recovered", "access.intent", "access.outcome"]
+    assert found[2]["event_id"] == intent.event_id
+    assert found[2]["delayed_from"] == str(intent.time_ns)
+    assert int(found[3]["delayed_from"]) < int(found[3]["time"])
+
+
+async def test_a_lost_record_that_has_no_form_is_named_by_what_closes_it(tmp_path):
+    log = open_log(tmp_path)
+    intent = log.append("access.intent", {"value": 1.5})
+    outcome = log.append("access.outcome", {"intent": intent.event_id}, keep=True, closes=intent)
+    await outcome.durable()
+    await log.close()
+    store = AuditStore(tmp_path)
+    [report] = verify_store(store)
+    assert report.ok, report.findings
+    with store.reader("chain") as reader:
+        assert "float" in json.loads(reader.last(2)[0].record)["unwritable"]
