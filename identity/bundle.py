@@ -1,20 +1,23 @@
-"""Trust bundles: the certificates that may sign for one trust domain, as JWKS or PEM.
+"""Trust bundles: the certificates and JWT keys that may sign for one trust domain, as JWKS or PEM.
 
-Rules: SPIFFE Trust Domain and Bundle specification, section 4; X.509-SVID, section 6.
+Rules: SPIFFE Trust Domain and Bundle specification, section 4; X.509-SVID, section 6; JWT-SVID, section 6.
 """
 
 import json
-from base64 import b64decode, b64encode, urlsafe_b64encode
-from dataclasses import dataclass
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding
 
 from identity.errors import BundleError, SpiffeIdError
+from identity.jwk import parse_public_jwk, public_jwk
+from identity.keys import PublicKey
 from identity.spiffe_id import TrustDomain
+from identity.strict_json import parse_object
 
 DEFAULT_REFRESH_HINT = 300
 """Seconds after which a bundle is fetched again when it names no hint."""
@@ -22,7 +25,8 @@ DEFAULT_REFRESH_HINT = 300
 MAX_BYTES = 4 * 1024 * 1024
 """Largest bundle read (bytes)."""
 
-_KEY_TYPES = ("EC", "RSA", "OKP")
+_X509_KEY_TYPES = ("EC", "RSA", "OKP")
+_JWT_KEY_TYPES = ("EC", "RSA")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +38,22 @@ class TrustBundle:
         authorities: CA certificates, DER.
         sequence: rises with each change of the bundle.
         refresh_hint: seconds until it should be fetched again.
+        jwt_keys: public keys of JWT-SVIDs by their id (`kid`).
     """
 
     trust_domain: str
     authorities: tuple[bytes, ...]
     sequence: int = 0
     refresh_hint: int = DEFAULT_REFRESH_HINT
+    jwt_keys: Mapping[str, PublicKey] = field(default_factory=dict, hash=False)
 
     def to_jwks(self) -> bytes:
         """Return the SPIFFE bundle document."""
         document = {
-            "keys": [_jwk(x509.load_der_x509_certificate(der)) for der in self.authorities],
+            "keys": [
+                *(_x509_jwk(x509.load_der_x509_certificate(der)) for der in self.authorities),
+                *({"use": "jwt-svid", "kid": kid, **public_jwk(key)} for kid, key in self.jwt_keys.items()),
+            ],
             "spiffe_sequence": self.sequence,
             "spiffe_refresh_hint": self.refresh_hint,
         }
@@ -93,25 +102,45 @@ def parse_jwks(trust_domain: str, data: bytes) -> TrustBundle:
     """Parse a SPIFFE bundle document. Keys of an unknown use or type are ignored, as the specification asks.
 
     Raises:
-        BundleError: not a bundle document, or an `x509-svid` key without exactly one certificate.
+        BundleError: not a bundle document, an `x509-svid` key without exactly one certificate, or a `jwt-svid` key
+            that is weak or malformed or has no `kid` of its own.
     """
     try:
-        document = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise BundleError(f"not JSON: {error}") from error
-    if not isinstance(document, dict) or not isinstance(document.get("keys"), list):
+        document = parse_object(data)
+    except ValueError as error:
+        raise BundleError(f"not a JSON object of a SPIFFE bundle: {error}") from error
+    if not isinstance(document.get("keys"), list):
         raise BundleError("not a SPIFFE bundle: the member 'keys' is missing")
-    authorities = [
-        _x5c(key)
-        for key in document["keys"]
-        if isinstance(key, dict) and key.get("use") == "x509-svid" and key.get("kty") in _KEY_TYPES
-    ]
+    authorities: list[bytes] = []
+    jwt_keys: dict[str, PublicKey] = {}
+    for key in filter(_is_object, document["keys"]):
+        if key.get("use") == "x509-svid" and key.get("kty") in _X509_KEY_TYPES:
+            authorities.append(_x5c(key))
+        elif key.get("use") == "jwt-svid" and key.get("kty") in _JWT_KEY_TYPES:
+            _add_jwt_key(jwt_keys, key)
     return TrustBundle(
         _domain(trust_domain),
         tuple(authorities),
         _whole_number(document, "spiffe_sequence", 0),
         _whole_number(document, "spiffe_refresh_hint", DEFAULT_REFRESH_HINT),
+        jwt_keys,
     )
+
+
+def _is_object(value: object) -> bool:
+    return isinstance(value, dict)
+
+
+def _add_jwt_key(keys: dict[str, PublicKey], jwk: dict[str, Any]) -> None:
+    key_id = jwk.get("kid")
+    if not isinstance(key_id, str) or not key_id:
+        raise BundleError("a key of use 'jwt-svid' has no id (kid)")
+    if key_id in keys:
+        raise BundleError(f"two keys of use 'jwt-svid' have the same id (kid) {key_id[:80]!r}")
+    try:
+        keys[key_id] = parse_public_jwk(jwk)
+    except ValueError as error:
+        raise BundleError(f"the key {key_id[:80]!r} of use 'jwt-svid' cannot be used: {error}") from error
 
 
 def _x5c(key: dict[str, Any]) -> bytes:
@@ -148,34 +177,9 @@ def _domain(name: str) -> str:
         raise BundleError(str(error)) from error
 
 
-def _jwk(certificate: x509.Certificate) -> dict[str, Any]:
-    key = certificate.public_key()
-    shown: dict[str, Any] = {
-        "use": "x509-svid",
-        "x5c": [b64encode(certificate.public_bytes(Encoding.DER)).decode()],
-    }
-    if isinstance(key, ec.EllipticCurvePublicKey):
-        size = (key.curve.key_size + 7) // 8
-        numbers = key.public_numbers()
-        shown |= {
-            "kty": "EC",
-            "crv": f"P-{key.curve.key_size}",
-            "x": _base64url(numbers.x.to_bytes(size)),
-            "y": _base64url(numbers.y.to_bytes(size)),
-        }
-    elif isinstance(key, rsa.RSAPublicKey):
-        public = key.public_numbers()
-        shown |= {
-            "kty": "RSA",
-            "n": _base64url(public.n.to_bytes((public.n.bit_length() + 7) // 8)),
-            "e": _base64url(public.e.to_bytes((public.e.bit_length() + 7) // 8)),
-        }
-    elif isinstance(key, ed25519.Ed25519PublicKey):
-        shown |= {"kty": "OKP", "crv": "Ed25519", "x": _base64url(key.public_bytes_raw())}
-    else:
-        raise BundleError(f"a certificate's key is of no type a bundle has: {type(key).__name__}")
-    return shown
-
-
-def _base64url(data: bytes) -> str:
-    return urlsafe_b64encode(data).rstrip(b"=").decode()
+def _x509_jwk(certificate: x509.Certificate) -> dict[str, Any]:
+    try:
+        key = public_jwk(certificate.public_key())
+    except ValueError as error:
+        raise BundleError(f"a certificate cannot be put in a bundle: {error}") from error
+    return {"use": "x509-svid", "x5c": [b64encode(certificate.public_bytes(Encoding.DER)).decode()], **key}

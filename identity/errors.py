@@ -17,6 +17,10 @@ class SealError(IdentityError):
     """A sealed file cannot be opened or written."""
 
 
+class KeyManagerError(IdentityError):
+    """A private key cannot be made, had or removed."""
+
+
 class AuthorityError(IdentityError):
     """The embedded authority cannot do what was asked."""
 
@@ -25,8 +29,16 @@ class RegistryError(IdentityError):
     """The inventory of identities refuses a change."""
 
 
+class EntryError(RegistryError):
+    """A registration entry has a field that is not allowed."""
+
+
+class ManifestError(RegistryError):
+    """A declarative file of identities and entries cannot be used."""
+
+
 class SvidError(IdentityError):
-    """A certificate is not an acceptable X.509-SVID.
+    """A certificate is not an acceptable X.509-SVID, or a token no acceptable JWT-SVID.
 
     Attributes:
         rule: stable slug of the rule it breaks.

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from identity.bundle import DEFAULT_REFRESH_HINT, TrustBundle, load_bundle, parse_jwks, parse_pem
 from identity.errors import BundleError
+from identity.jwk import public_jwk
 from tests.support.certificates import CertificateAuthority
 
 
@@ -72,7 +73,8 @@ def test_a_bundle_without_keys_is_read_and_trusts_nothing():
 @pytest.mark.parametrize(
     "ignored",
     [
-        {"use": "jwt-svid", "kty": "EC", "kid": "1"},
+        {"use": "jwt-svid", "kty": "OKP", "kid": "1"},
+        {"use": "jwt-svid", "kty": "oct", "k": "AAAA"},
         {"use": "something-new", "kty": "EC", "x5c": ["not read"]},
         {"use": "x509-svid", "kty": "something-new", "x5c": ["not read"]},
         {"use": "x509-svid", "kty": ["EC"], "x5c": ["not read"]},
@@ -111,6 +113,49 @@ def test_a_leaf_is_no_authority_in_either_form(world):
         parse_pem("home.test", leaf.chain_pem)
 
 
+JWT_KEYS = {
+    "b": ec.generate_private_key(ec.SECP256R1()).public_key(),
+    "a": ec.generate_private_key(ec.SECP384R1()).public_key(),
+    "r": rsa.generate_private_key(65537, 2048).public_key(),
+}
+
+
+def jwt_key(key_id, **members):
+    return {"use": "jwt-svid", "kid": key_id, **public_jwk(JWT_KEYS["a"]), **members}
+
+
+def test_jwt_keys_are_written_and_read_again_beside_the_certificates(roots):
+    bundle = TrustBundle("home.test", roots, sequence=2, jwt_keys=JWT_KEYS)
+    assert parse_jwks("home.test", bundle.to_jwks()) == bundle
+    assert parse_jwks("home.test", TrustBundle("home.test", (), jwt_keys=JWT_KEYS).to_jwks()).jwt_keys == JWT_KEYS
+
+
+def test_another_implementation_reads_the_same_jwt_keys():
+    written = TrustBundle("home.test", (), jwt_keys=JWT_KEYS).to_jwks()
+    theirs = spiffe.JwtBundle.parse(spiffe.TrustDomain("home.test"), written).jwt_authorities
+    assert {kid: key.public_numbers() for kid, key in theirs.items()} == {
+        kid: key.public_numbers() for kid, key in JWT_KEYS.items()
+    }
+
+
+@pytest.mark.parametrize("key_id", [None, "", 1, ["a"]])
+def test_a_jwt_key_without_an_id_is_refused(key_id):
+    with pytest.raises(BundleError, match="no id"):
+        parse_jwks("home.test", document(jwt_key(key_id)))
+
+
+def test_two_jwt_keys_of_the_same_id_are_refused_and_of_different_ids_are_not():
+    with pytest.raises(BundleError, match="same id"):
+        parse_jwks("home.test", document(jwt_key("a"), jwt_key("a")))
+    assert set(parse_jwks("home.test", document(jwt_key("a"), jwt_key("b"))).jwt_keys) == {"a", "b"}
+
+
+@pytest.mark.parametrize("changes", [{"crv": "P-256"}, {"x": "AAAA"}, {"d": "AAAA"}, {"kty": "RSA"}])
+def test_a_jwt_key_that_cannot_be_used_is_refused_by_its_id(changes):
+    with pytest.raises(BundleError, match=r"the key 'a' .* cannot be used"):
+        parse_jwks("home.test", document(jwt_key("a", **changes)))
+
+
 @pytest.mark.parametrize("member", ["spiffe_sequence", "spiffe_refresh_hint"])
 @pytest.mark.parametrize("value", [-1, 1.5, "1", True, None, [1]])
 def test_sequence_and_hint_are_whole_numbers(member, value):
@@ -120,8 +165,9 @@ def test_sequence_and_hint_are_whole_numbers(member, value):
 
 @pytest.mark.parametrize(
     "data",
-    [b"", b"[]", b"{}", b'{"keys": {}}', b"{", b'{"keys": []}\xff', b'{"keys":' + b"[" * 100_000 + b"]" * 100_000 + b"}"],
-    ids=["empty", "a list", "no keys", "keys no list", "cut short", "not UTF-8", "too deep"],
+    [b"", b"[]", b"{}", b'{"keys": {}}', b"{", b'{"keys": []}\xff', b'{"keys":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
+     b'{"keys": [], "keys": []}'],
+    ids=["empty", "a list", "no keys", "keys no list", "cut short", "not UTF-8", "too deep", "twice"],
 )  # fmt: skip
 def test_what_is_no_bundle_document_is_refused(data):
     with pytest.raises(BundleError):
