@@ -1,5 +1,6 @@
 """What a gateway that is killed, starved of disk, drained or tampered with still owes: every answer on record."""
 
+import contextlib
 import json
 import os
 import signal
@@ -163,7 +164,7 @@ def ok(client: httpx.Client) -> httpx.Response | None:
 
 
 def audit_ids(directory: Path) -> set[str]:
-    with sqlite3.connect(f"file:{directory / 'worker-0.sqlite'}?mode=ro", uri=True) as connection:
+    with contextlib.closing(sqlite3.connect(f"file:{directory / 'worker-0.sqlite'}?mode=ro", uri=True)) as connection:
         return {json.loads(row[0])["event_id"] for row in connection.execute("SELECT record FROM records")}
 
 
@@ -175,15 +176,15 @@ def test_a_restart_does_not_hand_out_a_new_day(home):
         answer = client.post("/v1/chat/completions", json=chat(MODEL, max_tokens=16))
         assert answer.status_code == 200
         outcome(home, answer.headers["x-request-id"])
-    before = used(home, agent, "day")
+    before = used(home, agent, "day-tokens-per-day")
     assert before == answer.json()["usage"]["total_tokens"]
     home.kill_everything()
     home.start()
-    assert used(home, agent, "day") == before
+    assert used(home, agent, "day-tokens-per-day") == before
     with plain(home, agent) as client:
         refused = client.post("/v1/chat/completions", json=chat(MODEL, max_tokens=990))
         assert refused.status_code == 429
-        assert refused.json()["error"]["code"] == "tokens_per_day"
+        assert refused.json()["error"]["code"] == "quota_tokens"
 
 
 def test_sigterm_lets_an_answer_under_way_end_and_takes_no_new_connection(home):
