@@ -77,7 +77,7 @@ class Worker:
         upstream = app.build_upstream()
         self._pipeline = pipeline = Pipeline(
             runtime=app.build_runtime(config, self._cache),
-            agents=registry.snapshot(),
+            agents=registry.snapshot(entries=False),
             audit=audit,
             ledger=ledger,
             upstream=upstream,
@@ -183,7 +183,7 @@ class Worker:
     def _look_at_registry(self, registry: Registry) -> None:
         try:
             if registry.generation() != self._pipeline.agents.generation:
-                self._pipeline.replace_agents(registry.snapshot())
+                self._pipeline.replace_agents(registry.snapshot(entries=False))
             self._registry_error = ""
         except IdentityError as error:
             # What is known goes on working; readiness says that changes do not arrive.

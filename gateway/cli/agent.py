@@ -39,7 +39,14 @@ def register(
     _own(loaded, spiffe_id)
     registry = open_registry(loaded)
     agent = registry.register(
-        spiffe_id, team=team, owner=owner, purpose=purpose, kind=kind, risk_tier=risk_tier, system=system
+        spiffe_id,
+        team=team,
+        owner=owner,
+        purpose=purpose,
+        kind=kind,
+        risk_tier=risk_tier,
+        system=system,
+        by=operator(),
     )
     _record(loaded, "agent.registered", {"agent": agent.id, "kind": kind, "team": team, "owner": owner})
     registry.close()
@@ -147,7 +154,7 @@ def revoke(
     """Revoke one certificate by its serial; its identity stays."""
     loaded = load_config(config)
     registry = open_registry(loaded)
-    registry.revoke_serial(serial, reason)
+    registry.revoke_serial(serial, reason, by=operator())
     registry.close()
     _record(loaded, "identity.revoked", {"serial": serial, "cause": reason})
     say(f"Certificate {serial} is revoked; running gateways refuse it within a second.")
@@ -156,7 +163,7 @@ def revoke(
 def _set_status(config: Path, spiffe_id: str, status: str, reason: str) -> None:
     loaded = load_config(config)
     registry = open_registry(loaded)
-    agent = registry.set_status(spiffe_id, status, reason)
+    agent = registry.set_status(spiffe_id, status, reason, by=operator())
     registry.close()
     _record(loaded, "agent.status_changed", {"agent": agent.id, "status": status, "cause": reason})
     say(f"{agent.id} is {status}; running gateways act on it within a second.")
@@ -172,8 +179,13 @@ def _own(config: GatewayConfig, spiffe_id: str) -> None:
         fail(f"{parsed} names the trust domain itself; an identity has a path, for instance {parsed}/agent/name")
 
 
+def operator() -> str:
+    """Return who runs govctl, as the audit log names it."""
+    return f"operator:{getpass.getuser()}"
+
+
 def _record(config: GatewayConfig, record_type: str, fields: dict[str, Any]) -> None:
-    who = {"principal": f"operator:{getpass.getuser()}"}
+    who = {"principal": operator()}
     append_once(open_audit_store(config), "govctl", record_type, {**who, **fields}, system_clock)
 
 
