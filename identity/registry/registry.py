@@ -1,7 +1,7 @@
 """The inventory as the gateway and govctl use it: one file, its parts, and snapshots for the path of a call."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,6 +21,15 @@ from identity.registry.snapshot import RegistrySnapshot, issuable, load_refusals
 from identity.registry.usage import UsageStore
 
 _Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """Identities and entries at one generation, whole: also what is retired or revoked."""
+
+    generation: int
+    agents: tuple[Agent, ...]
+    entries: tuple[Entry, ...]
 
 
 class Registry:
@@ -240,6 +249,16 @@ class Registry:
             index = issuable(self._known_entries(connection, generation).values(), revocations) if entries else None
         return RegistrySnapshot(generation, agents, refusals, index or EntryIndex(), bool(revocations))
 
+    def contents(self) -> Contents:
+        """Return all identities and entries, by ID, at one moment.
+
+        Raises:
+            RegistryError: the inventory cannot be read.
+        """
+        with self._database.read() as connection:
+            entries = sorted(all_entries(connection), key=lambda entry: (entry.spiffe_id, entry.entry_id))
+            return Contents(current_generation(connection), tuple(inventory.all_agents(connection)), tuple(entries))
+
     def consistent(self, generation: int, act: Callable[[Connection, int], _Result]) -> _Result:
         """Run `act(connection, now)` as one change, if nothing changed since `generation`.
 
@@ -271,8 +290,3 @@ class Registry:
             entries = {entry_id: entry for entry_id, entry in entries.items() if entry_id in there} | changed
             self._entries = (generation, entries)
         return entries
-
-
-def describe_fields(agent: Agent) -> dict[str, Any]:
-    """Return an identity as plain values, for JSON."""
-    return asdict(agent)
