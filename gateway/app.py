@@ -22,8 +22,9 @@ from gateway.secrets.reference_store import ReferenceStore
 from gateway.upstream.balancer import Balancer
 from gateway.upstream.http1.client import Http1Client
 from gateway.upstream.registry import BackendRegistry
-from identity.authority import Authority, bundle_path
+from identity.authority import Authority, authority_dir, bundle_path
 from identity.bundle import TrustBundle, load_bundle
+from identity.keys import SealedKeyManager
 from identity.registry import Registry
 from identity.sealing import decode_seal_key, read_private, write_private
 
@@ -116,7 +117,8 @@ def open_authority(config: GatewayConfig, clock: Clock = system_clock) -> Author
         key = ReferenceStore().read(config.identity.seal_key)
     except UnavailableError as error:
         raise ConfigError(f"identity.seal_key: {error.detail}") from error
-    return Authority.open(config.state_dir, config.trust_domain, decode_seal_key(key.reveal()), clock)
+    keys = SealedKeyManager(authority_dir(config.state_dir), decode_seal_key(key.reveal()))
+    return Authority.open(config.state_dir, config.trust_domain, keys, clock)
 
 
 def trust_bundles(config: GatewayConfig) -> dict[str, TrustBundle]:

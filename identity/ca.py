@@ -16,7 +16,9 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKey
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from identity.errors import AuthorityError
+from identity.keys import PrivateKey, PublicKey
 from identity.spiffe_id import SpiffeId, TrustDomain
+from identity.x509_svid import subject_key_id
 
 BACKDATE = timedelta(seconds=10)
 """NotBefore lies this far in the past, for clocks that are a little behind (as in SPIRE)."""
@@ -25,40 +27,43 @@ _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
 
 
-def make_root(
-    domain: TrustDomain, key: ec.EllipticCurvePrivateKey, now: datetime, lifetime: timedelta
-) -> x509.Certificate:
+def make_root(domain: TrustDomain, key: PrivateKey, now: datetime, lifetime: timedelta) -> x509.Certificate:
     """Sign a root certificate. It may sign intermediates that sign leaves, and nothing deeper."""
-    builder = _signer(domain, "root", key.public_key(), now, now + lifetime, path_length=1)
-    return builder.issuer_name(_name(domain, "root")).sign(key, hashes.SHA384())
+    name = _name(domain, "root", key.public_key())
+    builder = _signer(domain, name, key.public_key(), now, now + lifetime, path_length=1)
+    return builder.issuer_name(name).sign(key, _digest(key))
 
 
 def make_intermediate(
     domain: TrustDomain,
-    public_key: ec.EllipticCurvePublicKey,
-    root: x509.Certificate,
-    root_key: ec.EllipticCurvePrivateKey,
+    public_key: PublicKey,
+    issuer: x509.Certificate,
+    issuer_key: PrivateKey,
     now: datetime,
     lifetime: timedelta,
+    above: Sequence[x509.Certificate] = (),
 ) -> x509.Certificate:
-    """Sign an intermediate that may sign leaves only. It does not outlive the root.
+    """Sign an intermediate that may sign leaves only. It outlives neither its issuer nor those `above`.
 
     Raises:
-        AuthorityError: the root has expired.
+        AuthorityError: one of them has expired.
     """
-    not_after = min(now + lifetime, root.not_valid_after_utc)
+    not_after = min(now + lifetime, *(each.not_valid_after_utc for each in (issuer, *above)))
     if not_after <= now:
-        raise AuthorityError(f"the root of {domain} expired at {not_after}; make a new trust domain")
-    builder = _signer(domain, "signing", public_key, now, not_after, path_length=0)
-    builder = builder.issuer_name(root.subject).add_extension(_issuer_key(root), critical=False)
-    return builder.sign(root_key, hashes.SHA384())
+        raise AuthorityError(
+            f"the root of {domain}, or an authority below it, expired at {not_after}; make another root with: "
+            "govctl authority x509 prepare --new-root"
+        )
+    builder = _signer(domain, _name(domain, "signing", public_key), public_key, now, not_after, path_length=0)
+    builder = builder.issuer_name(issuer.subject).add_extension(_issuer_key(issuer), critical=False)
+    return builder.sign(issuer_key, _digest(issuer_key))
 
 
 def make_leaf(
     spiffe_id: SpiffeId,
     public_key: CertificatePublicKeyTypes,
     issuer: x509.Certificate,
-    issuer_key: ec.EllipticCurvePrivateKey,
+    issuer_key: PrivateKey,
     now: datetime,
     not_after: datetime,
     *,
@@ -86,7 +91,7 @@ def make_leaf(
         )
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(_issuer_key(issuer), critical=False)
-        .sign(issuer_key, hashes.SHA256())
+        .sign(issuer_key, _digest(issuer_key))
     )
 
 
@@ -97,6 +102,11 @@ def is_of(certificate: x509.Certificate, domain: TrustDomain) -> bool:
     except (x509.ExtensionNotFound, ValueError):
         return False
     return list(names) == [x509.UniformResourceIdentifier(str(domain.id()))]
+
+
+def key_id_of(public_key: PublicKey) -> str:
+    """Return the id of a key (hex), as RFC 5280, section 4.2.1.2 (1), derives it."""
+    return x509.SubjectKeyIdentifier.from_public_key(public_key).digest.hex()
 
 
 def _names(spiffe_id: SpiffeId, dns_names: Sequence[str], ip_addresses: Sequence[str]) -> x509.SubjectAlternativeName:
@@ -113,15 +123,15 @@ def _names(spiffe_id: SpiffeId, dns_names: Sequence[str], ip_addresses: Sequence
 
 def _signer(
     domain: TrustDomain,
-    role: str,
-    public_key: ec.EllipticCurvePublicKey,
+    name: x509.Name,
+    public_key: PublicKey,
     now: datetime,
     not_after: datetime,
     path_length: int,
 ) -> x509.CertificateBuilder:
     return (
         x509.CertificateBuilder()
-        .subject_name(_name(domain, role))
+        .subject_name(name)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - BACKDATE)
@@ -133,13 +143,21 @@ def _signer(
     )
 
 
-def _name(domain: TrustDomain, role: str) -> x509.Name:
+def _name(domain: TrustDomain, role: str, public_key: PublicKey) -> x509.Name:
+    """Name a signing authority. Its serial number sets it apart from the one that it follows."""
     return x509.Name(
         [
             x509.NameAttribute(NameOID.ORGANIZATION_NAME, "govgateway"),
             x509.NameAttribute(NameOID.COMMON_NAME, f"{domain.name} {role}"[:64]),
+            x509.NameAttribute(NameOID.SERIAL_NUMBER, key_id_of(public_key)[:16]),
         ]
     )
+
+
+def _digest(key: PrivateKey) -> hashes.SHA256 | hashes.SHA384:
+    """Return the hash that is as strong as the key that signs."""
+    larger = isinstance(key, ec.EllipticCurvePrivateKey) and key.curve.key_size > 256
+    return hashes.SHA384() if larger else hashes.SHA256()
 
 
 def _key_usage(
@@ -159,5 +177,4 @@ def _key_usage(
 
 
 def _issuer_key(issuer: x509.Certificate) -> x509.AuthorityKeyIdentifier:
-    identifier = issuer.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value
-    return x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+    return x509.AuthorityKeyIdentifier(bytes.fromhex(subject_key_id(issuer)), None, None)

@@ -25,7 +25,7 @@ from cryptography.x509.verification import PolicyBuilder, Store, VerificationErr
 from identity.bundle import TrustBundle
 from identity.errors import SvidError
 from identity.spiffe_id import SpiffeId
-from identity.x509_svid import leaf_id
+from identity.x509_svid import leaf_id, subject_key_id
 
 __all__ = ["PeerIdentity", "SvidError", "verify_peer", "verify_server"]
 
@@ -46,6 +46,7 @@ class PeerIdentity:
         serial: serial number of the leaf (hex).
         fingerprint: SHA-256 of the leaf (hex).
         not_before, not_after: validity of the leaf (UNIX seconds).
+        authorities: subject key ids (hex) of the signing certificates of the verified chain, up to the root.
     """
 
     id: str
@@ -55,6 +56,7 @@ class PeerIdentity:
     fingerprint: str
     not_before: int
     not_after: int
+    authorities: tuple[str, ...] = ()
 
 
 def verify_peer(chain: Sequence[bytes], bundles: Mapping[str, TrustBundle], now: int) -> PeerIdentity:
@@ -114,7 +116,7 @@ def _verify(certificates: list[x509.Certificate], bundles: Mapping[str, TrustBun
             f"the trust domain {domain} is not known here; federate with it, or use an identity of a known domain",
         )
     _check_dates(leaf, now)
-    _check_chain(leaf, certificates[1:], bundle, now)
+    authorities = _check_chain(leaf, certificates[1:], bundle, now)
     return PeerIdentity(
         id=str(spiffe_id),
         trust_domain=domain,
@@ -123,6 +125,7 @@ def _verify(certificates: list[x509.Certificate], bundles: Mapping[str, TrustBun
         fingerprint=leaf.fingerprint(hashes.SHA256()).hex(),
         not_before=int(leaf.not_valid_before_utc.timestamp()),
         not_after=int(leaf.not_valid_after_utc.timestamp()),
+        authorities=authorities,
     )
 
 
@@ -133,7 +136,9 @@ def _check_dates(leaf: x509.Certificate, now: int) -> None:
         raise SvidError("leaf-expired", "the certificate has expired; fetch a new X.509-SVID")
 
 
-def _check_chain(leaf: x509.Certificate, sent: list[x509.Certificate], bundle: TrustBundle, now: int) -> None:
+def _check_chain(
+    leaf: x509.Certificate, sent: list[x509.Certificate], bundle: TrustBundle, now: int
+) -> tuple[str, ...]:
     try:
         policy = PolicyBuilder().store(_store(bundle.authorities)).time(datetime.fromtimestamp(now, UTC))
         verified = policy.max_chain_depth(MAX_CHAIN).build_client_verifier().verify(leaf, sent)
@@ -144,6 +149,7 @@ def _check_chain(leaf: x509.Certificate, sent: list[x509.Certificate], bundle: T
         ) from error
     for certificate in verified.chain[1:]:
         _check_authority_id(certificate, bundle.trust_domain)
+    return tuple(subject_key_id(certificate) for certificate in verified.chain[1:])
 
 
 @lru_cache(maxsize=64)

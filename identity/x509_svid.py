@@ -45,6 +45,17 @@ def is_strong(key: CertificatePublicKeyTypes) -> bool:
     return isinstance(key, ed25519.Ed25519PublicKey)
 
 
+def subject_key_id(certificate: x509.Certificate) -> str:
+    """Return the subject key id of a signing certificate (hex), which is the id of that X.509 authority.
+
+    One without such an extension gets the id that RFC 5280, section 4.2.1.2 (1), derives from its key.
+    """
+    try:
+        return certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+    except x509.ExtensionNotFound:
+        return x509.SubjectKeyIdentifier.from_public_key(certificate.public_key()).digest.hex()
+
+
 def _uri_san(certificate: x509.Certificate) -> SpiffeId:
     try:
         extension = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName)

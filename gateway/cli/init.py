@@ -16,7 +16,8 @@ from gateway.cli.output import fail, say
 from gateway.clock import system_clock
 from gateway.config import load_config
 from gateway.starter import allow_models, starter_policies
-from identity.authority import create_trust_domain
+from identity.authority import authority_dir, create_trust_domain
+from identity.keys import SealedKeyManager
 from identity.sealing import generate_seal_key, write_private
 
 _TEMPLATE = """\
@@ -81,7 +82,8 @@ def init(
         config_file.unlink()
         seal_key.unlink()
         raise
-    bundle = create_trust_domain(config.state_dir, config.trust_domain, key, system_clock)
+    keys = SealedKeyManager(authority_dir(config.state_dir), key)
+    bundle = create_trust_domain(config.state_dir, config.trust_domain, keys, system_clock)
     append_once(
         open_audit_store(config),
         "govctl",

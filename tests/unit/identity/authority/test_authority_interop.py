@@ -8,6 +8,7 @@ import pytest
 
 from identity.authority import Authority, authority_dir, create_trust_domain, write_svid
 from identity.errors import IdentityError
+from identity.keys import MemoryKeyManager, SealedKeyManager
 from identity.sealing import generate_seal_key
 from identity.spiffe_id import SpiffeId
 from tests.support.certificates import new_key
@@ -21,8 +22,9 @@ pytestmark = [
 @pytest.fixture
 def out(tmp_path):
     key, seal_key = new_key(), generate_seal_key()
-    create_trust_domain(tmp_path, "home.test", seal_key, time.time_ns)
-    authority = Authority.open(tmp_path, "home.test", seal_key, time.time_ns)
+    keys = SealedKeyManager(authority_dir(tmp_path), seal_key)
+    create_trust_domain(tmp_path, "home.test", keys, time.time_ns)
+    authority = Authority.open(tmp_path, "home.test", keys, time.time_ns)
     svid = authority.issue_x509_svid(
         SpiffeId.parse("spiffe://home.test/agent/a"), key.public_key(), dns_names=("a.home.test",)
     )
@@ -46,8 +48,9 @@ def test_openssl_verifies_an_svid_strictly_for_both_ends_of_tls(out, purpose):
 def test_openssl_finds_no_chain_without_the_intermediate_or_with_another_domains_root(out, tmp_path):
     trusted = ["-CAfile", out / "bundle.pem", "-no-CApath", "-no-CAstore"]
     assert openssl("verify", *trusted, out / "svid.pem").returncode != 0
-    create_trust_domain(tmp_path / "other", "home.test", generate_seal_key(), time.time_ns)
-    other = authority_dir(tmp_path / "other") / "root.crt"
+    bundle = create_trust_domain(tmp_path / "other", "home.test", MemoryKeyManager(), time.time_ns)
+    other = tmp_path / "other.pem"
+    other.write_bytes(bundle.to_pem())
     done = openssl("verify", "-CAfile", other, "-untrusted", out / "svid.pem", out / "svid.pem")
     assert done.returncode != 0
 
@@ -73,4 +76,4 @@ def test_openssl_cannot_read_a_sealed_key(out):
     sealed = authority_dir(out.parent) / "root.key.sealed"
     assert openssl("pkey", "-in", sealed, "-inform", "DER", "-noout").returncode != 0
     with pytest.raises(IdentityError):
-        Authority.open(out.parent, "home.test", generate_seal_key(), lambda: 0)
+        Authority.open(out.parent, "home.test", SealedKeyManager(sealed.parent, generate_seal_key()), lambda: 0)
