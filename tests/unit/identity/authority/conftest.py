@@ -83,3 +83,8 @@ def domain(tmp_path):
 @pytest.fixture
 def make_domain(tmp_path):
     return lambda **choices: Domain(tmp_path / "state", **choices)
+
+
+@pytest.fixture(scope="session")
+def domain_class():
+    return Domain
