@@ -12,6 +12,7 @@ from gateway.protocols.base import Call, Meter, WireProtocol
 from gateway.quota.ledger import Reservation
 from gateway.telemetry.trace import TraceContext
 from gateway.upstream.client import Backend, UpstreamAnswer
+from identity.jwt_svid import JwtIdentity
 from identity.registry import Agent
 from identity.verification import PeerIdentity
 
@@ -29,6 +30,9 @@ class Exchange:
     """State of one call. Fields are filled by the steps of the pipeline in order; nothing is shared.
 
     Attributes:
+        token: the JWT-SVID that the call carried.
+        delegation: for whom the caller acts, the first in the chain first; `delegators` are they as registered.
+        delegated_inputs: the policy input of each of them.
         marks: readings of a nanosecond clock, one at the beginning of each step.
         started: whether the head of the answer was sent.
         cut_by: the error that ends an answer under way, set by `cut`.
@@ -44,6 +48,9 @@ class Exchange:
         "call",
         "cut_by",
         "decision",
+        "delegated_inputs",
+        "delegation",
+        "delegators",
         "headers",
         "intent",
         "marks",
@@ -64,6 +71,7 @@ class Exchange:
         "started",
         "status",
         "task",
+        "token",
         "trace",
     )
 
@@ -76,6 +84,10 @@ class Exchange:
         self.headers: list[tuple[bytes, bytes]] = scope["headers"]
         self.peer: PeerIdentity | None = None
         self.agent: Agent | None = None
+        self.token: JwtIdentity | None = None
+        self.delegation: tuple[str, ...] = ()
+        self.delegators: tuple[Agent, ...] = ()
+        self.delegated_inputs: list[dict[str, Any]] = []
         self.trace: TraceContext | None = None
         self.protocol: WireProtocol | None = None
         self.call: Call | None = None

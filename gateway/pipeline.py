@@ -15,6 +15,7 @@ Anything unclear refuses the call. A refusal is recorded where an identity was p
 import asyncio
 from dataclasses import replace
 from time import perf_counter_ns
+from typing import Any
 
 import structlog
 
@@ -22,9 +23,10 @@ from audit.errors import AuditUnavailableError
 from audit.event_id import uuid7
 from audit.log import AuditLog
 from gateway import records
+from gateway.authorization.delegated import intersection
 from gateway.authorization.engine import Decision
 from gateway.authorization.input import model_input
-from gateway.clock import NANOSECONDS, Clock
+from gateway.clock import Clock
 from gateway.errors import (
     GatewayError,
     IdentityRefusedError,
@@ -41,10 +43,12 @@ from gateway.quota.ledger import LimitReached, QuotaLedger
 from gateway.quota.worst_case import worst_case_tokens
 from gateway.runtime import Runtime
 from gateway.settlement import backend_error, charged_tokens, output_bound, region_required
+from gateway.standing import check_standing, use_once
 from gateway.telemetry.trace import child_of
 from gateway.upstream.client import Backend, UpstreamAnswer, UpstreamClient
 from gateway.upstream.headers import request_headers, response_headers
-from identity.registry import RegistrySnapshot
+from identity.jwt_svid import JwtIdentity
+from identity.registry import Agent, RegistrySnapshot, UsedTokens
 
 _log = structlog.get_logger("govgateway.pipeline")
 
@@ -64,6 +68,9 @@ class Pipeline:
     Attributes:
         runtime: everything a reload replaces; swapped as a whole, calls under way keep theirs.
         agents: the inventory as of the last change; swapped by `replace_agents`.
+
+    Args:
+        used_tokens: remembers tokens that may be shown once.
     """
 
     def __init__(
@@ -76,7 +83,9 @@ class Pipeline:
         upstream: UpstreamClient,
         observation: Observation,
         clock: Clock,
+        used_tokens: UsedTokens | None = None,
     ) -> None:
+        self._used_tokens = used_tokens
         self.runtime = runtime
         self.agents = agents
         self._audit = audit
@@ -115,6 +124,8 @@ class Pipeline:
 
     async def _serve(self, exchange: Exchange, runtime: Runtime, scope: Scope) -> None:
         self._identify(exchange, scope)
+        if exchange.token is not None and runtime.config.identity.jwt_bearer.once:
+            await self._use_once(exchange.token)
         exchange.mark()
         await self._understand(exchange, runtime)
         exchange.mark()
@@ -143,38 +154,19 @@ class Pipeline:
             refusal = connection.refusal
             raise IdentityRefusedError(str(refusal), code=refusal.rule)
         exchange.peer = peer
+        exchange.token = connection.token
+        exchange.delegation = connection.delegation
         exchange.agent = self.agents.get(peer.id)
-        self._check_standing(exchange, self.agents)
+        exchange.delegators = self._check_standing(exchange, self.agents)
 
-    def _check_standing(self, exchange: Exchange, agents: RegistrySnapshot) -> None:
-        """Compare what may change while a connection is open: expiry, revocation, standing."""
-        peer = exchange.peer
-        assert peer is not None  # noqa: S101 - set by the caller
-        if self._clock() >= peer.not_after * NANOSECONDS:
-            raise IdentityRefusedError(
-                f"The certificate of {peer.id} has expired.",
-                remedy="Fetch a new X.509-SVID and connect again.",
-                code="leaf-expired",
-            )
-        agent = agents.get(peer.id)
-        if agent is None:
-            raise IdentityRefusedError(
-                f"{peer.id} is not registered with this gateway.",
-                remedy="Ask an operator to run 'govctl agent register'.",
-                code="identity-unregistered",
-            )
-        if agent.status != "active":
-            raise IdentityRefusedError(
-                f"{peer.id} is {agent.status}.",
-                remedy=f"Ask its owner, {agent.owner}, about it.",
-                code=f"identity-{agent.status}",
-            )
-        if agents.is_revoked(peer.serial):
-            raise IdentityRefusedError(
-                f"The certificate {peer.serial} of {peer.id} is revoked.",
-                remedy="Fetch a new X.509-SVID and connect again.",
-                code="certificate-revoked",
-            )
+    def _check_standing(self, exchange: Exchange, agents: RegistrySnapshot) -> tuple[Agent, ...]:
+        assert exchange.peer is not None  # noqa: S101 - set by the caller
+        return check_standing(exchange.peer, exchange.token, exchange.delegation, agents, self._clock())
+
+    async def _use_once(self, token: JwtIdentity) -> None:
+        if self._used_tokens is None:
+            raise UnavailableError("Tokens that were shown before cannot be told apart.", code="replay_unavailable")
+        await use_once(token, self._used_tokens)
 
     async def _understand(self, exchange: Exchange, runtime: Runtime) -> None:
         exchange.protocol = protocol = runtime.protocol(exchange.method, exchange.path)
@@ -198,8 +190,21 @@ class Pipeline:
     async def _decide(self, exchange: Exchange, runtime: Runtime, call: Call) -> Decision:
         agent = exchange.agent
         assert agent is not None  # noqa: S101 - set by the first step
+        exchange.policy_input = self._input_for(agent, exchange, runtime, call)
+        if not exchange.delegators:
+            exchange.decision = decision = await runtime.engine.decide(exchange.policy_input)
+        else:
+            exchange.delegated_inputs = inputs = [
+                self._input_for(each, exchange, runtime, call) for each in exchange.delegators
+            ]
+            decisions = [await runtime.engine.decide(each) for each in (exchange.policy_input, *inputs)]
+            exchange.decision = decision = intersection(decisions)
+        self._observe.decided(decision)
+        return decision
+
+    def _input_for(self, agent: Agent, exchange: Exchange, runtime: Runtime, call: Call) -> dict[str, Any]:
         model = runtime.models.get(call.resource_id)
-        exchange.policy_input = model_input(
+        return model_input(
             agent,
             runtime.policies.roles_of(agent.id, agent.team, agent.kind),
             call,
@@ -207,10 +212,8 @@ class Pipeline:
             runtime.regions.get(call.resource_id, ""),
             runtime.config.context.region,
             runtime.config.context.environment,
+            exchange.delegation,
         )
-        exchange.decision = decision = await runtime.engine.decide(exchange.policy_input)
-        self._observe.decided(decision)
-        return decision
 
     async def _reserve(self, exchange: Exchange, runtime: Runtime) -> None:
         agent, call = exchange.agent, exchange.call
@@ -225,8 +228,13 @@ class Pipeline:
             assert exchange.decision is not None  # noqa: S101 - set by the step before
             exchange.max_tokens = output_bound(call, model, exchange.decision)
             tokens = worst_case_tokens(call, exchange.max_tokens)
+        limits = runtime.limits.for_principal(agent.id, agent.team, agent.kind)
+        for each in exchange.delegators:
+            # Whoever is acted for pays too: a chain of agents is no way around a limit.
+            further = runtime.limits.for_principal(each.id, each.team, each.kind)
+            limits = tuple({limit.key: limit for limit in (*limits, *further)}.values())
         exchange.reservation = await self._ledger.reserve(
-            runtime.limits.for_principal(agent.id, agent.team, agent.kind),
+            limits,
             tokens=tokens,
             stream=call.stream,
             lease_seconds=runtime.config.quota.lease_seconds,

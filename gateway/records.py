@@ -58,7 +58,7 @@ def _common(exchange: Exchange, runtime: Runtime, audit: AuditLog) -> dict[str, 
     peer, agent, call = exchange.peer, exchange.agent, exchange.call
     fields: dict[str, Any] = {
         "principal": peer.id if peer else "",
-        "delegation": [],
+        "delegation": list(exchange.delegation),
         "action": call.action if call else "",
         "resource": {"type": call.resource_type, "id": call.resource_id} if call else {},
         "operation": call.operation if call else "",
@@ -70,6 +70,11 @@ def _common(exchange: Exchange, runtime: Runtime, audit: AuditLog) -> dict[str, 
     }
     if peer is not None:
         fields["peer"] = {"serial": peer.serial, "fingerprint": peer.fingerprint, "not_after": peer.not_after}
+    if exchange.token is not None:
+        token = exchange.token
+        fields["token"] = {"id": token.id, "jti": token.jti, "key_id": token.key_id, "not_after": token.not_after}
+    if exchange.delegated_inputs:
+        fields["delegated_inputs"] = exchange.delegated_inputs
     if agent is not None:
         fields["team"] = agent.team
         fields["risk_tier"] = agent.risk_tier

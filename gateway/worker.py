@@ -18,6 +18,7 @@ import uvloop
 
 from audit.log import AuditLog
 from gateway import app
+from gateway.authentication import BearerAuthentication
 from gateway.authorization.cache import DecisionCache
 from gateway.clock import system_clock
 from gateway.config import GatewayConfig, load_config
@@ -83,6 +84,7 @@ class Worker:
             upstream=upstream,
             observation=self._observation,
             clock=system_clock,
+            used_tokens=registry.used_tokens,
         )
         self._bundles = app.trust_bundles(config)
         try:
@@ -118,11 +120,24 @@ class Worker:
             observer=ListenerEvents(audit),
             clock=system_clock,
             shared_socket=self._config.listener.workers > 1,
+            authenticate=self._authentication(self._config),
         )
+
+    def _authentication(self, config: GatewayConfig) -> BearerAuthentication | None:
+        bearer = config.identity.jwt_bearer
+        if not bearer.routes:
+            return None
+        audience = bearer.audience or f"spiffe://{config.trust_domain}{app.GATEWAY_PATH}"
+        return BearerAuthentication(bearer, audience, lambda: self._bundles, system_clock)
 
     def _material(self, message: dict[str, Any]) -> TlsMaterial:
         metrics.CERTIFICATE_EXPIRY.labels("gateway").set(message["not_after"])
-        return TlsMaterial.from_bundles(message["chain"].encode(), message["key"].encode(), self._bundles)
+        return TlsMaterial.from_bundles(
+            message["chain"].encode(),
+            message["key"].encode(),
+            self._bundles,
+            certificate_required=not self._config.identity.jwt_bearer.routes,
+        )
 
     async def _obey(self, server: ListenerServer) -> float:
         """Do as told until told to drain; return the seconds that the calls under way have."""

@@ -34,6 +34,7 @@ def model_input(
     region: str,
     gateway_region: str,
     environment: str,
+    delegation: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the policy input of one call.
 
@@ -45,9 +46,10 @@ def model_input(
         region: region of the resource's backends, empty where they are in several.
         gateway_region: region of this gateway.
         environment: environment of this gateway, for instance `production`.
+        delegation: SPIFFE IDs of those for whom the caller acts, the first in the chain first.
     """
     return {
-        "principal": _principal(principal, roles),
+        "principal": _principal(principal, roles, delegation),
         "action": call.action,
         "resource": {
             "type": call.resource_type,
@@ -99,7 +101,7 @@ def admin_input(
     }
 
 
-def _principal(principal: Principal, roles: Sequence[str]) -> dict[str, Any]:
+def _principal(principal: Principal, roles: Sequence[str], delegation: Sequence[str] = ()) -> dict[str, Any]:
     return {
         "id": principal.id,
         "kind": principal.kind,
@@ -108,6 +110,6 @@ def _principal(principal: Principal, roles: Sequence[str]) -> dict[str, Any]:
         "status": principal.status,
         "risk_tier": principal.risk_tier,
         "roles": list(roles),
-        "delegation": [],
+        "delegation": list(delegation),
         "attributes": principal.attributes,
     }

@@ -92,6 +92,30 @@ class FederatedBundle(Section):
     file: Path = Field(description="Its SPIFFE bundle (JWKS) or its CA certificates (PEM).")
 
 
+class JwtBearer(Section):
+    """JWT-SVIDs as bearer tokens: for callers that cannot present a certificate, and for delegation. Off by default."""
+
+    routes: list[str] = Field(
+        [],
+        description="Paths on which tokens are accepted, for instance /v1/chat/completions, or /v1/* for all below. "
+        "Empty: none anywhere, and every caller needs a certificate.",
+    )
+    audience: str = Field("", description="Name that tokens for this gateway carry in aud; empty: its SPIFFE ID.")
+    max_lifetime_seconds: int = Field(300, ge=10, le=3600, description="Longest life of a token, seconds.")
+    leeway_seconds: int = Field(0, ge=0, le=60, description="How far the clocks of issuers may differ, seconds.")
+    once: bool = Field(False, description="Accept each token (jti) once only.")
+
+
+class Delegation(Section):
+    """Token exchange (RFC 8693) on the control plane: agents that act for others."""
+
+    enabled: bool = Field(False, description="Whether tokens are exchanged.")
+    max_depth: int = Field(3, ge=1, le=8, description="Most delegations in a chain.")
+    ttl_seconds: int = Field(
+        300, ge=10, le=3600, description="Lifetime of a delegated token, seconds; never longer than the one exchanged."
+    )
+
+
 class Identity(Section):
     """The trust domain, its embedded authority and the domains it federates with."""
 
@@ -109,6 +133,8 @@ class Identity(Section):
         ["127.0.0.1", "::1"], description="IP addresses in the gateway's own certificate."
     )
     federated: list[FederatedBundle] = Field([], description="Foreign trust domains that may connect.")
+    jwt_bearer: JwtBearer = JwtBearer()
+    delegation: Delegation = Delegation()
 
 
 class Policy(Section):

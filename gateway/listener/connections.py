@@ -95,7 +95,7 @@ class ConnectionTable:
     def identified(self, peer: Peer) -> TooManyConnectionsError | None:
         """Count a connection whose handshake has ended; return what refuses its first request, if anything."""
         held = 0
-        if peer.identity is not None:
+        if _counted(peer):
             self._per_identity[peer.id] += 1
             held = self._per_identity[peer.id]
         self.observer.connection_opened(peer)
@@ -108,7 +108,8 @@ class ConnectionTable:
             )
         if held > self.limits.connections_per_identity:
             return TooManyConnectionsError(
-                f"{peer.id} already has {self.limits.connections_per_identity} open connections.",
+                f"{peer.id or 'Callers without a certificate'}: {self.limits.connections_per_identity} connections "
+                "are open already.",
                 remedy="Share connections within the process, and close those that are not used.",
                 code="connections-per-identity",
                 headers=((b"retry-after", b"1"),),
@@ -123,7 +124,7 @@ class ConnectionTable:
         peer = connection.peer
         if peer is None:
             return
-        if peer.identity is not None:
+        if _counted(peer):
             self._per_identity[peer.id] -= 1
             if not self._per_identity[peer.id]:
                 del self._per_identity[peer.id]
@@ -153,3 +154,8 @@ class ConnectionTable:
         late = [c for c in self._open if c.deadline <= now or c.write_deadline <= now]
         for connection in late:
             connection.expire(now)
+
+
+def _counted(peer: Peer) -> bool:
+    """Whether a bound of its own holds for a peer: each identity has one, and so have all without a certificate."""
+    return peer.refusal is None or peer.refusal.rule == "no-certificate"

@@ -7,10 +7,14 @@ from typing import Any
 
 from gateway.clock import NANOSECONDS, Clock
 from identity.bundle import TrustBundle
+from identity.jwt_svid import JwtIdentity
 from identity.verification import PeerIdentity, SvidError, verify_peer
 
 BundleSource = Callable[[], Mapping[str, TrustBundle]]
 """Returns the trust bundles in force, keyed by trust domain name."""
+
+Authenticate = Callable[["Peer", str, Sequence[tuple[bytes, bytes]]], "Peer"]
+"""Says who makes one request: takes the connection's peer, the path and the header fields. Never raises."""
 
 _ENCODING_DER = 2
 """`_ssl.ENCODING_DER`, which the ssl module keeps to itself before Python 3.13."""
@@ -18,13 +22,21 @@ _ENCODING_DER = 2
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """The outcome of verifying one connection's peer; exactly one of the two fields is set.
+    """The outcome of verifying one connection's peer, or one request's; either `identity` or `refusal` is set.
 
     The application finds it in the ASGI scope as `scope["extensions"]["govgateway"]`.
+
+    Attributes:
+        identity: who acts.
+        refusal: why nobody was recognised.
+        delegation: for whom it acts, the first in the chain first; empty where it acts for itself.
+        token: the JWT-SVID that the request carried, if one was accepted.
     """
 
     identity: PeerIdentity | None
     refusal: SvidError | None
+    delegation: tuple[str, ...] = ()
+    token: JwtIdentity | None = None
 
     @property
     def id(self) -> str:

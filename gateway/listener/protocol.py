@@ -22,7 +22,7 @@ from gateway.listener.body import BodyReader, ChunkedBody, LengthBody, too_large
 from gateway.listener.connections import BODY_MEMORY_BYTES, NEVER, Connection, ConnectionTable
 from gateway.listener.cycle import RequestCycle
 from gateway.listener.head import CHUNKED, Head, check_partial, parse_head
-from gateway.listener.peer import Peer
+from gateway.listener.peer import Authenticate, Peer
 from gateway.listener.refusal import render
 
 EARLY_BYTES = 65_536
@@ -38,8 +38,8 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
     Waits for a complete request before the application starts, so that no slow or broken body ever reaches
     it. A refused peer is the exception: its head alone starts the application, which says why it is refused.
-    The client's address, the peer and the path reach the application in the ASGI scope; the peer is
-    `scope["extensions"]["govgateway"]`.
+    The client's address, the caller and the path reach the application in the ASGI scope; the caller, which is
+    the connection's peer unless the request carried a token, is `scope["extensions"]["govgateway"]`.
     """
 
     def __init__(
@@ -49,12 +49,13 @@ class StrictHttpProtocol(HttpToolsProtocol):
         table: ConnectionTable,
         peer: Peer,
         loop: asyncio.AbstractEventLoop,
+        authenticate: Authenticate | None = None,
     ) -> None:
         super().__init__(config, state, {}, loop)
         self._table = table
         self._limits = table.limits
-        self._peer = peer
-        self._extensions = {"govgateway": peer}
+        self._peer = self._caller = peer
+        self._authenticate = authenticate
         self._phase = _IDLE
         self._buffer = bytearray()
         self._body: BodyReader | None = None
@@ -242,7 +243,11 @@ class StrictHttpProtocol(HttpToolsProtocol):
         """Take the body that belongs to `head`; `rest` is what came after it."""
         if self._no_room is not None:
             raise self._no_room
-        if self._peer.identity is None:
+        peer = self._peer
+        if self._authenticate is not None:
+            peer = self._authenticate(peer, head.target.partition(b"?")[0].decode("ascii"), head.fields)
+        self._caller = peer
+        if peer.identity is None:
             self._start(head, None)
             return
         length = head.length
@@ -294,7 +299,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
     def _take_early(self, data: bytes) -> None:
         """Note bytes that arrive while an answer is under way; they are not read, and not kept."""
         self._early += len(data)
-        if self._peer.identity is None:  # the body of a request whose head alone is answered
+        if self._caller.identity is None:  # the body of a request whose head alone is answered
             if self._early > self._limits.body_bytes:
                 self.abort()
         elif self._early > EARLY_BYTES:
@@ -320,7 +325,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
             "client": self.client,
             "server": self.server,
             "state": {},
-            "extensions": self._extensions,
+            "extensions": {"govgateway": self._caller},
         }
         self._phase = _ANSWER
         self._set_deadline(NEVER)

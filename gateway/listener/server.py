@@ -13,7 +13,7 @@ from gateway.config.model import ListenerLimits
 from gateway.listener.connections import ConnectionTable
 from gateway.listener.cycle import App
 from gateway.listener.observer import ListenerObserver
-from gateway.listener.peer import BundleSource, Peer, identify
+from gateway.listener.peer import Authenticate, BundleSource, Peer, identify
 from gateway.listener.protocol import StrictHttpProtocol
 from gateway.listener.tls import TlsMaterial
 from gateway.listener.transport import TlsConnection
@@ -43,8 +43,10 @@ class ListenerServer:
         observer: ListenerObserver,
         clock: Clock,
         shared_socket: bool = False,
+        authenticate: Authenticate | None = None,
     ) -> None:
-        """Args: sock: bound. shared_socket: other processes accept from it too."""
+        """Args: sock: bound. shared_socket: other processes accept from it too. authenticate: reads bearer tokens."""
+        self._authenticate = authenticate
         self._sock = sock
         self._shared_socket = shared_socket
         self._tls = tls
@@ -181,4 +183,6 @@ class ListenerServer:
         return identify(chain, self._bundles, self._clock)
 
     def _make_http(self, peer: Peer) -> StrictHttpProtocol:
-        return StrictHttpProtocol(self._config, self._state, self._table, peer, self._running_loop())
+        return StrictHttpProtocol(
+            self._config, self._state, self._table, peer, self._running_loop(), self._authenticate
+        )

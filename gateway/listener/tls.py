@@ -1,4 +1,4 @@
-"""The server's TLS context: TLS 1.3 only, a client certificate required, no resumption."""
+"""The server's TLS context: TLS 1.3 only, a client certificate required unless bearer tokens are on, no resumption."""
 
 import os
 import ssl
@@ -23,20 +23,24 @@ class TlsMaterial:
 
     __slots__ = ("context",)
 
-    def __init__(self, chain_pem: bytes, key_pem: bytes, authorities: Iterable[bytes]) -> None:
+    def __init__(
+        self, chain_pem: bytes, key_pem: bytes, authorities: Iterable[bytes], *, certificate_required: bool = True
+    ) -> None:
         """Build the context.
 
         Args:
             chain_pem: the gateway's X.509-SVID, leaf first, then its intermediates (PEM).
             key_pem: the leaf's private key (PEM, PKCS #8, not encrypted).
             authorities: CA certificates of every trust bundle (DER).
+            certificate_required: whether a caller without a certificate is cut in the handshake. One that presents a
+                certificate has it verified either way.
 
         Raises:
             ssl.SSLError: chain, key or an authority cannot be read, or key and leaf do not fit.
         """
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.minimum_version = ssl.TLSVersion.TLSv1_3
-        context.verify_mode = ssl.CERT_REQUIRED
+        context.verify_mode = ssl.CERT_REQUIRED if certificate_required else ssl.CERT_OPTIONAL
         # A bundle may hold an intermediate without its root (SPIFFE X.509-SVID, section 5.2).
         context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
         # A resumed session would skip the verification of the peer's chain.
@@ -50,9 +54,17 @@ class TlsMaterial:
         self.context = context
 
     @classmethod
-    def from_bundles(cls, chain_pem: bytes, key_pem: bytes, bundles: Mapping[str, TrustBundle]) -> "TlsMaterial":
+    def from_bundles(
+        cls,
+        chain_pem: bytes,
+        key_pem: bytes,
+        bundles: Mapping[str, TrustBundle],
+        *,
+        certificate_required: bool = True,
+    ) -> "TlsMaterial":
         """Build the context with the authorities of `bundles`, keyed by trust domain."""
-        return cls(chain_pem, key_pem, (der for bundle in bundles.values() for der in bundle.authorities))
+        authorities = (der for bundle in bundles.values() for der in bundle.authorities)
+        return cls(chain_pem, key_pem, authorities, certificate_required=certificate_required)
 
 
 def _load_key_pair(context: ssl.SSLContext, chain_pem: bytes, key_pem: bytes) -> None:

@@ -4,7 +4,7 @@ Several processes share it: govctl writes, the gateway's processes poll `generat
 same transaction, and take a new `snapshot` when it moved. Reading waits for no writer.
 """
 
-from identity.registry.admission import AttestedNode
+from identity.registry.admission import AttestedNode, UsedTokens
 from identity.registry.inventory import DESCRIPTION, Agent, Transition
 from identity.registry.lifecycle import KINDS, RISK_TIERS, STATUSES, TRANSITIONS
 from identity.registry.registry import Registry
@@ -31,4 +31,5 @@ __all__ = [
     "Revocation",
     "Transition",
     "Usage",
+    "UsedTokens",
 ]
