@@ -7,7 +7,7 @@ import typer
 
 from audit.errors import AuditError
 from gateway import __version__
-from gateway.cli import agent, audit, config, init, policy, quota, up
+from gateway.cli import agent, audit, authority, config, entry, identity, init, policy, quota, token, up
 from gateway.cli.output import fail
 from gateway.errors import ConfigError, GatewayError
 from identity.errors import IdentityError
@@ -25,9 +25,13 @@ app.command("up")(up.up)
 app.command("reload")(up.reload)
 app.add_typer(agent.app, name="agent")
 app.add_typer(audit.app, name="audit")
+app.add_typer(authority.app, name="authority")
 app.add_typer(config.app, name="config")
+app.add_typer(entry.app, name="entry")
+app.add_typer(identity.app, name="identity")
 app.add_typer(policy.app, name="policy")
 app.add_typer(quota.app, name="quota")
+app.add_typer(token.app, name="token")
 
 
 def _version(wanted: bool) -> None:

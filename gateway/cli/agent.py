@@ -1,25 +1,24 @@
 """govctl agent: the inventory of identities, and their certificates."""
 
-import getpass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from audit.log import append_once
-from gateway.app import open_audit_store, open_authority, open_registry
+from gateway.app import open_authority, open_registry
+from gateway.cli import review, revocation
+from gateway.cli.acting import IdArgument, ReasonOption, check_known, moment, operator, record
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, print_json, print_table, say, when
-from gateway.clock import system_clock
-from gateway.config import GatewayConfig, load_config
+from gateway.config import load_config
 from identity.authority import write_svid
 from identity.registry import KINDS, RISK_TIERS, Agent
 from identity.spiffe_id import SpiffeId
 
-app = typer.Typer(help="Identities of agents, services, pipelines and people.", no_args_is_help=True)
+_TIMES = ("created_at", "review_due", "last_reviewed", "expires_at", "first_seen", "last_seen")
 
-IdArgument = Annotated[str, typer.Argument(metavar="SPIFFE-ID", help="spiffe://trust-domain/path")]
-ReasonOption = Annotated[str, typer.Option(help="Why; goes to the audit log.")]
+app = typer.Typer(help="Identities of agents, services, pipelines and people.", no_args_is_help=True)
 
 
 @app.command()
@@ -31,30 +30,39 @@ def register(
     kind: Annotated[str, typer.Option(help=f"One of {', '.join(KINDS)}.")] = "agent",
     risk_tier: Annotated[str, typer.Option(help=f"Highest risk it may reach: {', '.join(RISK_TIERS)}.")] = "limited",
     system: Annotated[str, typer.Option(help="AI system it belongs to.")] = "",
+    environment: Annotated[str, typer.Option(help="Where it runs, for instance production.")] = "",
+    review: Annotated[str, typer.Option(help="When somebody has to confirm it: a date, or 90d.")] = "",
+    expires: Annotated[str, typer.Option(help="When it is suspended unless prolonged: a date, or 90d.")] = "",
+    pending: Annotated[bool, typer.Option("--pending", help="Register it, and let somebody activate it.")] = False,
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
     """Register an identity. It may connect as soon as it has a certificate."""
     loaded = load_config(config)
-    _own(loaded, spiffe_id)
+    check_known(loaded, spiffe_id)
     registry = open_registry(loaded)
     agent = registry.register(
         spiffe_id,
         team=team,
         owner=owner,
         purpose=purpose,
+        by=operator(),
         kind=kind,
         risk_tier=risk_tier,
         system=system,
-        by=operator(),
+        environment=environment,
+        status="pending" if pending else "active",
+        review_due=moment("--review", review),
+        expires_at=moment("--expires", expires),
     )
-    _record(loaded, "agent.registered", {"agent": agent.id, "kind": kind, "team": team, "owner": owner})
+    record(loaded, "agent.registered", {"agent": agent.id, "kind": kind, "team": team, "owner": owner})
     registry.close()
     if json:
         print_json(_view(agent))
     else:
         say(f"Registered {agent.id}: {kind} of team {team}, owned by {owner}.")
-        say(f"Next: govctl agent issue {agent.id} --out DIRECTORY")
+        after = "issue {} --out DIRECTORY" if agent.status == "active" else "activate {} --reason WHY"
+        say(f"Next: govctl agent {after.format(agent.id)}")
 
 
 @app.command()
@@ -77,7 +85,7 @@ def issue(
         SpiffeId.parse(agent.id), key.public_key(), loaded.identity.svid_ttl_seconds if ttl is None else ttl
     )
     registry.record_svid(svid.serial, agent.id, svid.not_after)
-    _record(loaded, "identity.issued", {"agent": agent.id, "serial": svid.serial, "not_after": svid.not_after})
+    record(loaded, "identity.issued", {"agent": agent.id, "serial": svid.serial, "not_after": svid.not_after})
     write_svid(out, svid, key, authority.bundle())
     registry.close()
     if json:
@@ -97,23 +105,49 @@ def list_agents(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False)
         print_json([_view(agent) for agent in agents])
     else:
         print_table(
-            ["SPIFFE ID", "kind", "team", "owner", "status", "risk tier"],
-            ([a.id, a.kind, a.team, a.owner, a.status, a.risk_tier] for a in agents),
+            ["SPIFFE ID", "kind", "team", "owner", "status", "risk tier", "environment", "last seen", "review due"],
+            (
+                [
+                    a.id,
+                    a.kind,
+                    a.team,
+                    a.owner,
+                    a.status,
+                    a.risk_tier,
+                    a.environment,
+                    _date(a.last_seen),
+                    _date(a.review_due),
+                ]
+                for a in agents
+            ),
             empty="No identity is registered yet: govctl agent register",
         )
 
 
 @app.command()
 def show(spiffe_id: IdArgument, config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
-    """Show one identity and the certificates issued to it."""
+    """Show one identity, its history, what it calls and the certificates issued to it."""
     registry = open_registry(load_config(config))
     agent, svids = registry.get(spiffe_id), registry.svids(spiffe_id)
+    history, usage = registry.history(spiffe_id), registry.usage.of(agent.id)
     registry.close()
     if json:
-        print_json({**_view(agent), "svids": svids})
+        told = {"history": [asdict(each) for each in history], "usage": [asdict(each) for each in usage]}
+        print_json({**_view(agent), **told, "svids": svids})
         return
     for key, value in _view(agent).items():
-        say(f"{key:14} {value}")
+        shown = when(value) if key in _TIMES and value else "never" if key in _TIMES else value
+        say(f"{key:14} {shown}")
+    print_table(
+        ["when", "by", "from", "to", "reason"],
+        ([when(each.at), each.by, each.before or "-", each.after, each.reason] for each in history),
+        empty="Its state never changed.",
+    )
+    print_table(
+        ["resource", "action", "calls", "last used"],
+        ([each.resource, each.action, each.calls, when(each.last_used)] for each in usage),
+        empty="It never called.",
+    )
     print_table(
         ["serial", "issued", "valid until"],
         ([s["serial"], when(s["issued_at"]), when(s["not_after"])] for s in svids),
@@ -145,19 +179,11 @@ def retire(spiffe_id: IdArgument, reason: ReasonOption, config: ConfigOption = D
     _set_status(config, spiffe_id, "retired", reason)
 
 
-@app.command()
-def revoke(
-    serial: Annotated[str, typer.Argument(help="Serial number of the certificate, hexadecimal.")],
-    reason: ReasonOption,
-    config: ConfigOption = DEFAULT_CONFIG,
-) -> None:
-    """Revoke one certificate by its serial; its identity stays."""
-    loaded = load_config(config)
-    registry = open_registry(loaded)
-    registry.revoke_serial(serial, reason, by=operator())
-    registry.close()
-    _record(loaded, "identity.revoked", {"serial": serial, "cause": reason})
-    say(f"Certificate {serial} is revoked; running gateways refuse it within a second.")
+app.command("revoke")(revocation.revoke)
+app.command("lift")(revocation.lift)
+app.command("revocations")(revocation.revocations)
+app.command("findings")(review.findings)
+app.add_typer(review.app, name="review")
 
 
 def _set_status(config: Path, spiffe_id: str, status: str, reason: str) -> None:
@@ -165,40 +191,13 @@ def _set_status(config: Path, spiffe_id: str, status: str, reason: str) -> None:
     registry = open_registry(loaded)
     agent = registry.set_status(spiffe_id, status, reason, by=operator())
     registry.close()
-    _record(loaded, "agent.status_changed", {"agent": agent.id, "status": status, "cause": reason})
+    record(loaded, "agent.status_changed", {"agent": agent.id, "status": status, "cause": reason})
     say(f"{agent.id} is {status}; running gateways act on it within a second.")
 
 
-def _own(config: GatewayConfig, spiffe_id: str) -> None:
-    """Refuse an ID that this gateway could never meet."""
-    parsed = SpiffeId.parse(spiffe_id)
-    known = [config.trust_domain, *(federated.trust_domain for federated in config.identity.federated)]
-    if parsed.trust_domain.name not in known:
-        fail(f"{parsed} is of the trust domain {parsed.trust_domain}; this gateway knows: {', '.join(known)}")
-    if not parsed.path:
-        fail(f"{parsed} names the trust domain itself; an identity has a path, for instance {parsed}/agent/name")
-
-
-def operator() -> str:
-    """Return who runs govctl, as the audit log names it."""
-    return f"operator:{getpass.getuser()}"
-
-
-def _record(config: GatewayConfig, record_type: str, fields: dict[str, Any]) -> None:
-    who = {"principal": operator()}
-    append_once(open_audit_store(config), "govctl", record_type, {**who, **fields}, system_clock)
+def _date(seconds: int) -> str:
+    return when(seconds)[:10] if seconds else "-"
 
 
 def _view(agent: Agent) -> dict[str, Any]:
-    return {
-        "id": agent.id,
-        "kind": agent.kind,
-        "team": agent.team,
-        "owner": agent.owner,
-        "purpose": agent.purpose,
-        "status": agent.status,
-        "status_reason": agent.status_reason,
-        "risk_tier": agent.risk_tier,
-        "system": agent.system,
-        "created_at": agent.created_at,
-    }
+    return {**asdict(agent), "attributes": dict(agent.attributes)}

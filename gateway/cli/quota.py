@@ -5,7 +5,7 @@ import asyncio
 import typer
 
 from gateway.app import build_runtime, open_registry, read_ledger
-from gateway.cli.agent import IdArgument
+from gateway.cli.acting import IdArgument
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, print_json, print_table
 from gateway.config import load_config
 

@@ -178,10 +178,9 @@ def normal_serial(serial: str) -> str:
     Raises:
         RegistryError: it is neither.
     """
-    plain = serial.lower()
+    plain = serial.lower().removeprefix("0x")
     if ":" in plain:
         plain = plain.replace(":", "") if all(1 <= len(part) <= 2 for part in plain.split(":")) else ""
-    plain = plain.removeprefix("0x")
     if not _SERIAL.fullmatch(plain) and not _JTI.fullmatch(plain):
         raise RegistryError(f"{serial!r} is not a serial number in hexadecimal, nor the jti of a JWT-SVID")
     return plain.lstrip("0") or "0"

@@ -50,19 +50,21 @@ class RegistrySnapshot:
 
     def is_revoked(self, serial: str) -> bool:
         """Whether the certificate with this serial (hex) is revoked, by itself or by its entry or node."""
-        return self.anything_revoked and _plain(serial) in self.refusals.serials
+        return self.anything_revoked and serial != "" and _plain(serial) in self.refusals.serials
 
     def refusal(self, spiffe_id: str, serial: str, authorities: Iterable[str] = ()) -> str | None:
         """Say why a peer is refused although its document is in date, or return None.
 
         Args:
             spiffe_id: the peer's.
-            serial: serial number of its certificate (hex), or `jti` of its JWT-SVID.
+            serial: serial number of its certificate (hex), or `jti` of its JWT-SVID; empty for neither.
             authorities: subject key ids (hex) of the authorities in its chain, or the key id of its JWT-SVID.
         """
         if not self.anything_revoked:
             return None
-        found = self.refusals.ids.get(spiffe_id) or self.refusals.serials.get(_plain(serial))
+        found = self.refusals.ids.get(spiffe_id)
+        if found is None and serial:
+            found = self.refusals.serials.get(_plain(serial))
         if found is None and self.refusals.authorities:
             for authority in authorities:
                 found = self.refusals.authorities.get(authority.lower())

@@ -162,7 +162,7 @@ def test_a_snapshot_does_not_change_when_the_inventory_does(registry):
     assert after.is_revoked("ab")
 
 
-@pytest.mark.parametrize("written", ["ab12", "AB12", "00ab12", "0xAB12", "AB:12", "00:ab:12"])
+@pytest.mark.parametrize("written", ["ab12", "AB12", "00ab12", "0xAB12", "AB:12", "00:ab:12", "0xAB:12"])
 def test_a_serial_is_revoked_in_the_form_in_which_a_peer_shows_it(registry, written):
     registry.revoke_serial(written, "lost", by=BY)
     assert registry.snapshot().is_revoked(f"{0xAB12:x}")

@@ -156,6 +156,14 @@ def test_each_kind_of_revocation_refuses_what_it_names_and_nothing_else_and_surv
     assert (made.reason, made.by, made.at) == ("lost", BY, NOW)
 
 
+def test_who_shows_no_serial_is_not_refused_for_the_serial_zero(registry):
+    registry.revocations.revoke("serial", "00", "lost", by=BY)
+    snapshot = registry.snapshot()
+    assert snapshot.refusal(AGENT, "") is None
+    assert not snapshot.is_revoked("")
+    assert snapshot.refusal(AGENT, "0")
+
+
 @pytest.mark.parametrize("kind", ["id", "entry", "node"])
 def test_what_is_lifted_stands_again(registry, kind):
     made = registry.entries.create(entry(), by=BY)
