@@ -24,6 +24,7 @@ from identity.authority import (
 )
 from identity.bundle import load_bundle
 from identity.errors import AuthorityError, SealError, SpiffeIdError, SvidError
+from identity.jwt_svid import verify_jwt_svid
 from identity.keys import MemoryKeyManager, SealedKeyManager
 from identity.sealing import generate_seal_key
 from identity.spiffe_id import SpiffeId
@@ -249,6 +250,50 @@ def test_keys_may_be_kept_in_memory(tmp_path):
     assert not list(authority_dir(tmp_path).glob("*.key*"))
     with pytest.raises(AuthorityError, match="cannot sign: there is no key"):
         Authority.open(tmp_path, DOMAIN, MemoryKeyManager(), lambda: 0)
+
+
+class Elsewhere(ec.EllipticCurvePrivateKey):
+    """A key that signs elsewhere and shows nothing but its public part."""
+
+    def __init__(self, key):
+        self._key, self.signatures = key, 0
+
+    def sign(self, data, signature_algorithm):
+        self.signatures += 1
+        return self._key.sign(data, signature_algorithm)
+
+    def public_key(self):
+        return self._key.public_key()
+
+    @property
+    def curve(self):
+        return self._key.curve
+
+    def _never(self, *arguments, **options):
+        raise AssertionError("a key that is elsewhere was asked for itself")
+
+    key_size = property(_never)
+    exchange = private_numbers = private_bytes = __copy__ = __deepcopy__ = _never
+
+
+class KeysElsewhere(MemoryKeyManager):
+    def private_key(self, key_id):
+        return Elsewhere(super().private_key(key_id))
+
+    def generate(self, key_id, key_type):
+        return Elsewhere(super().generate(key_id, key_type))
+
+
+def test_keys_may_sign_elsewhere_and_never_show_themselves(tmp_path):
+    keys = KeysElsewhere()
+    bundle = create_trust_domain(tmp_path, DOMAIN, keys, lambda: START * 10**9)
+    authority = Authority.open(tmp_path, DOMAIN, keys, lambda: START * 10**9)
+    authority.prepare("x509")
+    authority.activate("x509")
+    svid = authority.issue_x509_svid(AGENT, new_key().public_key())
+    assert verify_peer(svid.chain, {DOMAIN: bundle}, START).id == str(AGENT)
+    token = authority.issue_jwt_svid(AGENT, ["verifier"])
+    assert verify_jwt_svid(token.token, {DOMAIN: bundle}, "verifier", START).id == str(AGENT)
 
 
 def test_opening_says_what_is_wrong(domain, tmp_path):
