@@ -141,7 +141,12 @@ def orphaned(agents: Iterable[Agent], owners: Collection[str]) -> list[Finding]:
     """Return the identities, except retired ones, whose owner is not among `owners`."""
     known = {owner.strip().casefold() for owner in owners}
     return [
-        Finding("orphaned", agent.id, f"its owner {agent.owner} is not known", "name another owner, or retire it")
+        Finding(
+            "orphaned",
+            agent.id,
+            f"its owner {agent.owner} is not known",
+            f"govctl agent update {agent.id} --owner NAME, or retire it",
+        )
         for agent in agents
         if agent.status != "retired" and agent.owner.strip().casefold() not in known
     ]
@@ -228,7 +233,12 @@ def tighter_binding(spiffe_id: str, granted: Iterable[Permission], calls: Iterab
 def expiring(agents: Iterable[Agent], entries: Iterable[Entry], now: int, rules: Rules) -> list[Finding]:
     """Return what ends within `rules.expiring` seconds, or has ended and was not taken away."""
     found = [
-        Finding("expiring", agent.id, _ending("its registration", agent.expires_at, now), "prolong it, or let it go")
+        Finding(
+            "expiring",
+            agent.id,
+            _ending("its registration", agent.expires_at, now),
+            f"govctl agent update {agent.id} --expires 90d",
+        )
         for agent in agents
         if agent.expires_at and agent.expires_at - now <= rules.expiring
     ]

@@ -9,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.app import open_authority, open_registry
 from gateway.cli import review, revocation
-from gateway.cli.acting import IdArgument, ReasonOption, check_known, moment, operator, record
+from gateway.cli.acting import IdArgument, ReasonOption, check_known, inventory, moment, operator, record
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, print_json, print_table, say, when
 from gateway.config import load_config
 from identity.authority import write_svid
@@ -63,6 +63,44 @@ def register(
         say(f"Registered {agent.id}: {kind} of team {team}, owned by {owner}.")
         after = "issue {} --out DIRECTORY" if agent.status == "active" else "activate {} --reason WHY"
         say(f"Next: govctl agent {after.format(agent.id)}")
+
+
+@app.command()
+def update(
+    spiffe_id: IdArgument,
+    team: Annotated[str | None, typer.Option(help="Team whose role bindings and quotas it shares.")] = None,
+    owner: Annotated[str | None, typer.Option(help="Person or team that answers for it.")] = None,
+    purpose: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    risk_tier: Annotated[str | None, typer.Option(help=f"Highest risk: {', '.join(RISK_TIERS)}.")] = None,
+    system: Annotated[str | None, typer.Option(help="AI system it belongs to.")] = None,
+    environment: Annotated[str | None, typer.Option(help="Where it runs, for instance production.")] = None,
+    review: Annotated[str | None, typer.Option(help="When somebody has to confirm it: a date, or 90d.")] = None,
+    expires: Annotated[str | None, typer.Option(help="When it is suspended: a date, or 90d; '': never.")] = None,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """Change what is known of an identity. What is not named stays."""
+    named = {
+        "team": team,
+        "owner": owner,
+        "purpose": purpose,
+        "risk_tier": risk_tier,
+        "system": system,
+        "environment": environment,
+        "review_due": None if review is None else moment("--review", review),
+        "expires_at": None if expires is None else moment("--expires", expires),
+    }
+    changes = {name: value for name, value in named.items() if value is not None}
+    if not changes:
+        fail("nothing to change is named; see: govctl agent update --help")
+    loaded, opened = inventory(config)
+    with opened as registry:
+        agent = registry.describe(spiffe_id, changes, by=operator())
+    record(loaded, "agent.updated", {"agent": agent.id, "changes": changes})
+    if json:
+        print_json(_view(agent))
+    else:
+        say(f"Changed {', '.join(changes)} of {agent.id}; running gateways act on it within a second.")
 
 
 @app.command()

@@ -82,7 +82,7 @@ class Revocations:
             known = _load(connection, kind, subject)
             if known is not None:
                 return known
-            if kind == "entry":
+            if kind == "entry" and not _issued_through(connection, subject):
                 load_entry(connection, subject)
             if not_after is None:
                 not_after = _end(connection, subject) if kind == "serial" else 0
@@ -137,11 +137,13 @@ def all_revocations(connection: Connection) -> list[Revocation]:
 
 
 def check_issuable(connection: Connection, spiffe_id: str, entry_id: str, node_id: str) -> None:
-    """Refuse to put on record what is revoked before it is issued.
+    """Refuse to put on record what is revoked, or issued through an entry that is gone.
 
     Raises:
-        RegistryError: names the revocation.
+        RegistryError: names the revocation or the entry.
     """
+    if entry_id:
+        load_entry(connection, entry_id)
     for kind, subject in (("id", spiffe_id), ("entry", entry_id), ("node", node_id), ("node", spiffe_id)):
         known = _load(connection, kind, subject) if subject else None
         if known is not None:
@@ -190,6 +192,13 @@ def _load(connection: Connection, kind: str, subject: str) -> Revocation | None:
     table = schema.revocations
     row = connection.execute(select(table).where(table.c.kind == kind, table.c.subject == subject)).one_or_none()
     return None if row is None else Revocation(row.kind, row.subject, row.reason, row.by, row.at, row.not_after)
+
+
+def _issued_through(connection: Connection, entry_id: str) -> bool:
+    """Whether anything on record was issued through an entry; it may be deleted by now."""
+    return (
+        connection.execute(select(schema.svids.c.serial).where(schema.svids.c.entry_id == entry_id)).first() is not None
+    )
 
 
 def _end(connection: Connection, serial: str) -> int:

@@ -36,7 +36,7 @@ class UsageStore:
         self._database = database
 
     def record(self, rows: Iterable[Usage]) -> None:
-        """Add calls in one transaction. Calls of IDs that are not registered are kept apart in `unknown`.
+        """Add calls in one transaction, also of callers that are not registered: `identity.findings` tells them apart.
 
         Raises:
             RegistryError: the inventory cannot be written.
@@ -66,18 +66,20 @@ class UsageStore:
             connection.execute(upsert, [{name: getattr(row, name) for name in Usage.__slots__} for row in rows])
             connection.execute(seen, _by_agent(rows))
 
-    def of(self, spiffe_id: str) -> list[Usage]:
-        """Return what one identity called, by resource and action."""
-        return [row for row in self.all() if row.id == spiffe_id]
-
-    def all(self) -> list[Usage]:
-        """Return what everybody called, by identity, resource and action."""
+    def all(self, spiffe_id: str | None = None) -> list[Usage]:
+        """Return what everybody called, or one identity, by identity, resource and action."""
         table = schema.usage
         query = select(table).order_by(table.c.id, table.c.resource, table.c.action)
+        if spiffe_id is not None:
+            query = query.where(table.c.id == spiffe_id)
         with self._database.read() as connection:
             return [
                 Usage(row.id, row.resource, row.action, row.calls, row.last_used) for row in connection.execute(query)
             ]
+
+    def of(self, spiffe_id: str) -> list[Usage]:
+        """Return what one identity called, by resource and action."""
+        return self.all(spiffe_id)
 
 
 def _by_agent(rows: list[Usage]) -> list[dict[str, object]]:

@@ -46,6 +46,16 @@ def test_registering_says_where_it_runs_when_it_is_reviewed_and_when_it_ends(gov
     assert "2100-01-31" in govctl("agent", "show", AGENT).out
 
 
+def test_what_is_known_of_an_identity_is_changed_and_recorded(govctl):
+    register(govctl, AGENT, "--expires", "1d")
+    changed = govctl("agent", "update", AGENT, "--owner", "bo@gateway.test", "--expires", "", "--json").json
+    assert (changed["owner"], changed["expires_at"], changed["team"]) == ("bo@gateway.test", 0, "research")
+    (recorded,) = govctl.records("agent.updated")
+    assert recorded["changes"] == {"owner": "bo@gateway.test", "expires_at": 0}
+    assert "nothing to change" in govctl("agent", "update", AGENT, code=1).err
+    assert "other than its owner" in govctl("agent", "update", AGENT, "--risk-tier", "high", user="bo", code=1).err
+
+
 def test_a_time_that_is_none_is_refused(govctl):
     assert "write 2030-01-31" in register(govctl, AGENT, "--review", "soon", code=1).err
 

@@ -184,6 +184,16 @@ def test_what_is_lifted_stands_again(registry, kind):
         registry.revocations.lift(kind, subject, by=BY)
 
 
+def test_nothing_is_issued_through_a_deleted_entry_and_what_was_can_still_be_revoked(registry):
+    made = registry.entries.create(entry(), by=BY)
+    registry.record_svid("a1", AGENT, NOW + 60, entry_id=made.entry_id)
+    registry.entries.delete(made.entry_id, by=BY)
+    with pytest.raises(RegistryError, match="there is no entry"):
+        registry.record_svid("a2", AGENT, NOW + 60, entry_id=made.entry_id)
+    registry.revocations.revoke("entry", made.entry_id, "lost", by=BY)
+    assert registry.snapshot().refusal(AGENT, "a1")
+
+
 @pytest.mark.parametrize("kind", sorted(set(REVOCATION_KINDS) - set(LIFTABLE)))
 def test_certificates_and_authorities_stay_revoked(registry, kind):
     registry.revocations.revoke(kind, "ab", "lost", by=BY)
