@@ -14,7 +14,7 @@ from identity.entries import Entry
 from identity.errors import ManifestError
 from identity.manifest.document import Manifest
 from identity.registry.entry_store import SETTABLE, delete_entry, insert_entries, update_entry
-from identity.registry.inventory import DESCRIPTION, Agent, describe_agent, insert_agent, move_agent
+from identity.registry.inventory import DESCRIPTION, Agent, describe_agent, insert_agents, move_agent
 from identity.registry.registry import Contents, Registry
 
 
@@ -83,10 +83,10 @@ def plan(current: Contents, desired: Manifest, *, prune: bool = False) -> Plan:
         deletions += [Change("delete", "agent", each.id, each.id, (), None) for each in other_agents]
     else:
         left_alone = [each.id for each in other_agents] + [_name(each) for each in other_entries]
-    # Deletions come first: an entry may take the place of one that goes.
+    # Deletions come first, creations last: an entry may take the place of one that goes or changes.
     return Plan(
         current.generation,
-        (*deletions, *agents, *sorted(entries, key=lambda change: change.action, reverse=True)),
+        (*deletions, *sorted([*agents, *entries], key=lambda change: change.action, reverse=True)),
         same_agents + same_entries,
         tuple(sorted(left_alone)),
     )
@@ -101,14 +101,14 @@ def apply(registry: Registry, plan: Plan, *, by: str) -> None:
     if not plan.changes:
         return
 
+    new = [change.desired for change in plan.changes if change.action == "create"]
+
     def act(connection: Connection, now: int) -> None:
-        created = [
-            change.desired for change in plan.changes if change.action == "create" and isinstance(change.desired, Entry)
-        ]
         for change in plan.changes:
-            if not (change.action == "create" and change.kind == "entry"):
+            if change.action != "create":
                 _carry_out(connection, now, change, by)
-        insert_entries(connection, now, created)
+        insert_agents(connection, now, [each for each in new if isinstance(each, Agent)], by)
+        insert_entries(connection, now, [each for each in new if isinstance(each, Entry)])
 
     registry.consistent(plan.generation, act)
 
@@ -122,10 +122,8 @@ def _carry_out(connection: Connection, now: int, change: Change, by: str) -> Non
             update_entry(connection, change.key, changes)
     elif change.action == "delete":
         move_agent(connection, now, change.key, "retired", "no longer in the file of identities", by)
-    elif change.action == "update":
+    else:
         describe_agent(connection, now, change.key, changes, by)
-    elif isinstance(change.desired, Agent):
-        insert_agent(connection, now, change.desired, by)
 
 
 def _plan_agents(current: Iterable[Agent], desired: Iterable[Agent]) -> tuple[list[Change], int]:

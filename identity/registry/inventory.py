@@ -1,11 +1,12 @@
 """The identities themselves: registering one, changing what is known of it, moving it along its life."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from sqlalchemy import Connection, Row, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from identity.errors import RegistryError
 from identity.registry import schema
@@ -89,32 +90,44 @@ class Transition:
     reason: str
 
 
-def insert_agent(connection: Connection, now: int, agent: Agent, by: str) -> Agent:
-    """Add an identity inside a change; `id` is canonical already.
+def insert_agents(connection: Connection, now: int, agents: Sequence[Agent], by: str) -> None:
+    """Add identities inside a change; their IDs are canonical already.
 
     Raises:
-        RegistryError: known already, or a field is not allowed.
+        RegistryError: one is known already, or has a field that is not allowed.
     """
-    check_description(agent)
-    one_of("status", agent.status, STATUSES)
-    if agent.status not in {"pending", "active"}:
-        raise RegistryError(f"a new identity is pending or active, not {agent.status}")
-    check_transition(agent.id, "", agent.status, by=by, owner=agent.owner, risk_tier=agent.risk_tier)
-    if connection.execute(select(schema.agents.c.id).where(schema.agents.c.id == agent.id)).one_or_none() is not None:
-        raise RegistryError(f"{agent.id} is registered already; see: govctl agent show {agent.id}")
-    row = {name: getattr(agent, name) for name in DESCRIPTION if name != "attributes"} | {
-        "id": agent.id,
-        "status": agent.status,
-        "status_reason": "",
-        "attributes": json.dumps(dict(agent.attributes), sort_keys=True),
-        "created_by": by,
-        "created_at": now,
-        "changed_at": now,
-        "generation": current_generation(connection),
-    }
-    connection.execute(insert(schema.agents).values(row))
-    _remember(connection, agent.id, now, by, "", agent.status, "registered")
-    return load_agent(connection, agent.id)
+    if not agents:
+        return
+    for agent in agents:
+        check_description(agent)
+        if agent.status not in {"pending", "active"}:
+            raise RegistryError(f"a new identity has the status pending or active, not {agent.status!r}")
+        check_transition(agent.id, "", agent.status, by=by, owner=agent.owner, risk_tier=agent.risk_tier)
+    generation = current_generation(connection)
+    rows = [
+        {name: getattr(agent, name) for name in DESCRIPTION}
+        | {
+            "id": agent.id,
+            "status": agent.status,
+            "attributes": json.dumps(dict(agent.attributes), sort_keys=True),
+            "created_by": by,
+            "created_at": now,
+            "changed_at": now,
+            "generation": generation,
+        }
+        for agent in agents
+    ]
+    try:
+        with connection.begin_nested():
+            connection.execute(insert(schema.agents), rows)
+    except IntegrityError:
+        known = set(connection.execute(select(schema.agents.c.id)).scalars())
+        twice = next((agent.id for agent in agents if agent.id in known), agents[0].id)
+        raise RegistryError(f"{twice} is registered already; see: govctl agent show {twice}") from None
+    connection.execute(
+        insert(schema.transitions),
+        [_transition(agent.id, now, by, "", agent.status, "registered") for agent in agents],
+    )
 
 
 def describe_agent(connection: Connection, now: int, spiffe_id: str, changes: Mapping[str, Any], by: str) -> Agent:
@@ -153,7 +166,8 @@ def move_agent(connection: Connection, now: int, spiffe_id: str, status: str, re
     before = load_agent(connection, spiffe_id)
     check_transition(spiffe_id, before.status, status, by=by, owner=before.owner, risk_tier=before.risk_tier)
     _write(connection, spiffe_id, now, {"status": status, "status_reason": reason})
-    _remember(connection, spiffe_id, now, by, before.status, status, reason)
+    transition = _transition(spiffe_id, now, by, before.status, status, reason)
+    connection.execute(insert(schema.transitions).values(transition))
     return load_agent(connection, spiffe_id)
 
 
@@ -249,7 +263,5 @@ def _write(connection: Connection, spiffe_id: str, now: int, values: Mapping[str
     )
 
 
-def _remember(connection: Connection, spiffe_id: str, at: int, by: str, before: str, after: str, reason: str) -> None:
-    connection.execute(
-        insert(schema.transitions).values(id=spiffe_id, at=at, by=by, before=before, after=after, reason=reason)
-    )
+def _transition(spiffe_id: str, at: int, by: str, before: str, after: str, reason: str) -> dict[str, Any]:
+    return {"id": spiffe_id, "at": at, "by": by, "before": before, "after": after, "reason": reason}

@@ -100,7 +100,8 @@ class Registry:
             expires_at=expires_at,
         )
         with self._database.change() as connection:
-            return inventory.insert_agent(connection, self._database.now(), agent, by)
+            inventory.insert_agents(connection, self._database.now(), [agent], by)
+            return inventory.load_agent(connection, agent.id)
 
     def describe(self, spiffe_id: str, changes: Mapping[str, Any], *, by: str) -> Agent:
         """Change fields of an identity (`inventory.DESCRIPTION`).
