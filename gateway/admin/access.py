@@ -9,8 +9,10 @@ from audit.errors import AuditUnavailableError
 from audit.log import AuditLog
 from gateway.authorization.engine import PolicyEngine, PolicySet
 from gateway.authorization.input import admin_input
+from gateway.clock import NANOSECONDS
 from gateway.config import GatewayConfig
 from gateway.errors import IdentityRefusedError, PolicyDeniedError, UnavailableError
+from gateway.standing import check_standing
 from identity.registry import Agent, RegistrySnapshot
 from identity.verification import PeerIdentity
 
@@ -96,13 +98,6 @@ class AccessControl:
             raise IdentityRefusedError(
                 str(refusal or "no certificate was presented"), code=getattr(refusal, "rule", "no-certificate")
             )
-        if self._now() >= peer.not_after:
-            raise IdentityRefusedError("The certificate has expired.", code="leaf-expired")
-        agent = state.agents.get(peer.id)
-        if agent is None or agent.status != "active" or state.agents.is_revoked(peer.serial):
-            raise IdentityRefusedError(
-                f"{peer.id} is not an active identity of this gateway.",
-                remedy="Register it with 'govctl agent register', or ask its owner about its state.",
-                code="identity-not-active",
-            )
+        check_standing(peer, None, (), state.agents, self._now() * NANOSECONDS)
+        agent = state.agents.agents[peer.id]
         return Caller(peer, agent)

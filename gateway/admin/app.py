@@ -11,7 +11,11 @@ from starlette.exceptions import HTTPException
 
 from gateway import __version__
 from gateway.admin.access import AccessControl, Caller
-from gateway.errors import ConfigError, GatewayError, NotFoundError, RequestError
+from gateway.admin.token_exchange import ExchangeError
+from gateway.errors import ConfigError, GatewayError, MediaTypeError, NotFoundError, RequestError
+from identity.verification import PeerIdentity
+
+_NO_STORE = {"cache-control": "no-store"}
 
 
 class Problem(BaseModel):
@@ -49,6 +53,15 @@ class AgentView(BaseModel):
     purpose: str
 
 
+class ExchangedToken(BaseModel):
+    """The answer of a token exchange (RFC 8693, section 2.2.1)."""
+
+    access_token: str
+    issued_token_type: str
+    token_type: str
+    expires_in: int
+
+
 class Control(BaseModel):
     """The functions that the routes call."""
 
@@ -58,6 +71,7 @@ class Control(BaseModel):
     show_config: Callable[[], dict[str, Any]]
     agents: Callable[[], list[AgentView]]
     reload: Callable[[str], Awaitable[Reloaded]]
+    exchange: Callable[[bytes, PeerIdentity], Awaitable[dict[str, Any]]] | None = None
 
 
 def create_admin_app(access: AccessControl, control: Control) -> FastAPI:
@@ -101,6 +115,9 @@ def create_admin_app(access: AccessControl, control: Control) -> FastAPI:
                 str(error), remedy="Correct the file; the running configuration stays.", code="config-refused"
             ) from error
 
+    if control.exchange is not None:
+        _add_exchange(app, access, control.exchange)
+
     @app.get("/openapi.json", include_in_schema=False, dependencies=[status_read])
     async def openapi() -> dict[str, Any]:
         return app.openapi()
@@ -118,6 +135,24 @@ def create_admin_app(access: AccessControl, control: Control) -> FastAPI:
         return _problem(RequestError("; ".join(str(item["msg"]) for item in error.errors())), request)
 
     return app
+
+
+def _add_exchange(
+    app: FastAPI, access: AccessControl, exchange: Callable[[bytes, PeerIdentity], Awaitable[dict[str, Any]]]
+) -> None:
+    @app.post("/oauth2/token", summary="Token exchange, RFC 8693 (identity.exchange)", response_model=ExchangedToken)
+    async def token(
+        request: Request, caller: Annotated[Caller, Depends(access.requires("identity.exchange"))]
+    ) -> JSONResponse:
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        if kind != "application/x-www-form-urlencoded":
+            raise MediaTypeError("The token endpoint takes a form.", remedy="Send application/x-www-form-urlencoded.")
+        try:
+            answer = await exchange(await request.body(), caller.peer)
+        except ExchangeError as error:
+            shown = {"error": error.oauth_error, "error_description": error.detail, "code": error.code}
+            return JSONResponse(shown, status_code=400, headers=_NO_STORE)
+        return JSONResponse(answer, headers=_NO_STORE)
 
 
 def _problem(error: GatewayError, request: Request) -> JSONResponse:

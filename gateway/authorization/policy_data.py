@@ -27,6 +27,7 @@ ACTIONS = (
     "object.read",
     "object.write",
     "pipeline.trigger",
+    "identity.exchange",
 )
 """Actions of the policy contract besides those of the control plane, which start with `admin.`."""
 
