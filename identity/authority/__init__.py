@@ -5,16 +5,16 @@ between. What is sent with an SVID is leaf and signing authority; the bundle hol
 by which authorities follow each other, `store` how that survives a process killed at any moment.
 """
 
-from identity.authority.authority import (
+from identity.authority.authority import Authority
+from identity.authority.creation import create_trust_domain
+from identity.authority.issued import AuthorityEvent, AuthorityRecord, AuthorityView, IssuedJwt, IssuedSvid
+from identity.authority.settings import AuthoritySettings
+from identity.authority.signer import (
     DEFAULT_JWT_TTL_SECONDS,
     DEFAULT_TTL_SECONDS,
     MAX_JWT_TTL_SECONDS,
     MAX_TTL_SECONDS,
-    Authority,
 )
-from identity.authority.creation import create_trust_domain
-from identity.authority.issued import AuthorityEvent, AuthorityRecord, AuthorityView, IssuedJwt, IssuedSvid
-from identity.authority.settings import AuthoritySettings
 from identity.authority.state import Kind
 from identity.authority.store import authority_dir, bundle_path
 from identity.authority.svid_files import key_pem, write_svid

@@ -1,55 +1,26 @@
 """The authority of a trust domain: signs X.509-SVIDs and JWT-SVIDs, and takes its authorities through their life."""
 
-import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from identity.authority import lifecycle
 from identity.authority.issued import AuthorityEvent, AuthorityRecord, AuthorityView, IssuedJwt, IssuedSvid
-from identity.authority.issuing import own_key
 from identity.authority.lifecycle import Slot
 from identity.authority.rotation import Change, Rotation
 from identity.authority.settings import AuthoritySettings
+from identity.authority.signer import DEFAULT_JWT_TTL_SECONDS, DEFAULT_TTL_SECONDS, Signer
 from identity.authority.state import AuthorityState, Kind
 from identity.authority.store import Stamp, StateStore, authority_dir
 from identity.bundle import TrustBundle
-from identity.ca import make_leaf
 from identity.clock import NANOSECONDS, Clock
 from identity.errors import AuthorityError
-from identity.jws import sign_compact
-from identity.keys import KeyManager, PrivateKey
+from identity.keys import KeyManager
 from identity.spiffe_id import SpiffeId, TrustDomain
-from identity.x509_svid import KEY_TYPES, is_strong
 
-DEFAULT_TTL_SECONDS = 3600
-MAX_TTL_SECONDS = 86_400
-DEFAULT_JWT_TTL_SECONDS = 300
-MAX_JWT_TTL_SECONDS = 3600
-
-_OWN_CLAIMS = frozenset({"sub", "aud", "exp", "iat", "nbf", "jti"})
 _RETRY_SECONDS = 60
-
-
-@dataclass(frozen=True, slots=True)
-class _Loaded:
-    """A state with the keys of its active authorities, replaced as a whole."""
-
-    state: AuthorityState
-    stamp: Stamp | None
-    bundle: TrustBundle
-    signing: Slot
-    signing_key: PrivateKey
-    certificate: x509.Certificate
-    above: tuple[bytes, ...]
-    jwt: Slot
-    jwt_key: PrivateKey
 
 
 class Authority:
@@ -65,13 +36,15 @@ class Authority:
         self._settings = settings
         self._rotation = Rotation(domain, keys, settings)
         self._next_tick = 0
+        self._stamp: Stamp | None = None
+        self._state: AuthorityState
         with store.locked():
             state = store.read()
             if state.trust_domain != domain.name:
                 raise AuthorityError(f"the authority in {store.directory} is not of the trust domain {domain}")
             store.remove_unfinished()
             store.publish(state)
-            self._loaded = self._load(state)
+            self._adopt(state)
             self._remove_orphans(state)
 
     @classmethod
@@ -116,23 +89,7 @@ class Authority:
             AuthorityError: the ID is of another domain or has no path, the key is weak, the lifetime is out of
                 bounds, a further name is none, or the signing authority has expired.
         """
-        self._check_member(spiffe_id)
-        if not is_strong(public_key):
-            raise AuthorityError(f"the public key of {spiffe_id} is of no accepted type; use one of: {KEY_TYPES}")
-        loaded, now = self._loaded, self._now()
-        not_after = _expiry(now, ttl_seconds, MAX_TTL_SECONDS, loaded.signing, "x509")
-        leaf = make_leaf(
-            spiffe_id,
-            public_key,
-            loaded.certificate,
-            loaded.signing_key,
-            datetime.fromtimestamp(now, UTC),
-            datetime.fromtimestamp(not_after, UTC),
-            dns_names=dns_names,
-            ip_addresses=ip_addresses,
-        )
-        chain = (leaf.public_bytes(Encoding.DER), *loaded.above)
-        return IssuedSvid(chain, f"{leaf.serial_number:x}", not_after, loaded.signing.authority_id)
+        return self._signer.issue_x509_svid(spiffe_id, public_key, ttl_seconds, dns_names, ip_addresses, self._now())
 
     def issue_jwt_svid(
         self,
@@ -153,43 +110,22 @@ class Authority:
             AuthorityError: the ID is of another domain or has no path, the audience is empty, the lifetime is out of
                 bounds, a claim is the authority's own or not JSON, or the JWT key has expired.
         """
-        self._check_member(spiffe_id)
-        if isinstance(audience, str) or not audience or not all(audience):
-            raise AuthorityError("a JWT-SVID has an audience of one or more names, none of them empty")
-        own = _OWN_CLAIMS & set(claims or ())
-        if own:
-            raise AuthorityError(f"the claim {min(own)!r} is set by the authority and cannot be given")
-        loaded, now = self._loaded, self._now()
-        expires_at = _expiry(now, ttl_seconds, MAX_JWT_TTL_SECONDS, loaded.jwt, "jwt")
-        jti = secrets.token_hex(16)
-        body = {
-            **(claims or {}),
-            "sub": str(spiffe_id),
-            "aud": list(audience),
-            "exp": expires_at,
-            "iat": now,
-            "jti": jti,
-        }
-        try:
-            token = sign_compact(loaded.jwt_key, loaded.jwt.authority_id, body)
-        except (TypeError, ValueError, RecursionError) as error:
-            raise AuthorityError(f"the claims for {spiffe_id} cannot be signed: {error}") from error
-        return IssuedJwt(token, jti, loaded.jwt.authority_id, now, expires_at)
+        return self._signer.issue_jwt_svid(spiffe_id, audience, ttl_seconds, claims or {}, self._now())
 
     # what it is
 
     @property
     def not_after(self) -> int:
         """When the active signing authority expires (UNIX seconds)."""
-        return self._loaded.signing.not_after
+        return self._signer.signing.not_after
 
     def bundle(self) -> TrustBundle:
         """Return the trust domain's bundle: roots, and the keys of JWT-SVIDs, prepared ones among them."""
-        return self._loaded.bundle
+        return self._signer.bundle
 
     def show(self) -> AuthorityView:
         """Return every authority with its state."""
-        state = self._loaded.state
+        state = self._state
         return AuthorityView(
             trust_domain=self._domain.name,
             sequence=state.sequence,
@@ -201,12 +137,11 @@ class Authority:
 
     def tainted(self) -> frozenset[str]:
         """Return the ids of the authorities, tainted or revoked, whose SVIDs every holder must replace now."""
-        state = self._loaded.state
-        return frozenset(s.authority_id for s in (*state.x509, *state.jwt) if s.tainted) | self.revoked_authorities()
+        return self._tainted
 
     def revoked_authorities(self) -> frozenset[str]:
         """Return the ids of revoked authorities that have not expired: no chain or token of theirs is accepted."""
-        return frozenset(each.authority_id for each in self._loaded.state.revoked)
+        return self._revoked
 
     # its life
 
@@ -223,7 +158,7 @@ class Authority:
         if now < self._next_tick:
             return ()
         events = self._change(lambda state: self._rotation.advance(state, now))
-        state = self._loaded.state
+        state = self._state
         moments = [lifecycle.next_change(state.x509, now), lifecycle.next_change(state.jwt, now)]
         moments += [each.not_after for each in state.revoked]
         self._next_tick = max(min(moments), now + (_RETRY_SECONDS if self._rotation.failures() else 1))
@@ -235,12 +170,11 @@ class Authority:
         Raises:
             AuthorityError, SealError: the files of the authority cannot be used; the state before stays.
         """
-        if self._store.stamp() == self._loaded.stamp:
+        if self._store.stamp() == self._stamp:
             return False
-        before = self._loaded.state
+        before = self._state
         self._change(lambda state: (state, ()))
-        self._next_tick = 0
-        return self._loaded.state != before
+        return self._state != before
 
     def prepare(self, kind: Kind, *, new_root: bool = False) -> AuthorityEvent:
         """Make the next authority and publish it. One that is prepared already is replaced.
@@ -288,54 +222,32 @@ class Authority:
                 after = after.settled_after(before)
                 if after != before:
                     self._store.write(after)
+                else:
+                    self._store.publish(after)  # where another process was killed before it could
             except BaseException:
                 self._remove_orphans(self._store.read())
                 raise
-            if (after, self._store.stamp()) != (self._loaded.state, self._loaded.stamp):
-                self._loaded = self._load(after)
+            self._adopt(after)
             self._remove_orphans(after)
         self._next_tick = 0
         return events
 
-    def _load(self, state: AuthorityState) -> _Loaded:
-        signing, jwt = (lifecycle.in_state(state.slots(kind), "active") for kind in ("x509", "jwt"))
-        if signing is None or jwt is None:
-            raise AuthorityError(f"{self._store.directory} has no active authority; restore it from a backup")
-        bundle = state.bundle(self._settings.refresh_hint)
-        certificates = x509.load_pem_x509_certificates(signing.material.encode())
-        return _Loaded(
-            state=state,
-            stamp=self._store.stamp(),
-            bundle=bundle,
-            signing=signing,
-            signing_key=own_key(self._keys, signing, certificates[0].public_key()),
-            certificate=certificates[0],
-            above=tuple(each.public_bytes(Encoding.DER) for each in certificates),
-            jwt=jwt,
-            jwt_key=own_key(self._keys, jwt, bundle.jwt_keys[jwt.authority_id]),
-        )
+    def _adopt(self, state: AuthorityState) -> None:
+        """Go by `state` from now on; if a key of it cannot be loaded, by the one before."""
+        if self._stamp is None or state != self._state:
+            self._signer = Signer.load(state, self._keys, self._settings.refresh_hint)
+            self._state = state
+            self._revoked = frozenset(each.authority_id for each in state.revoked)
+            tainted = (slot.authority_id for slot in (*state.x509, *state.jwt) if slot.tainted)
+            self._tainted = self._revoked.union(tainted)
+        self._stamp = self._store.stamp()
 
     def _remove_orphans(self, state: AuthorityState) -> None:
         for key_id in self._keys.ids() - state.key_ids():
             self._keys.delete(key_id)
 
-    def _check_member(self, spiffe_id: SpiffeId) -> None:
-        if spiffe_id.trust_domain != self._domain or not spiffe_id.path:
-            raise AuthorityError(f"{spiffe_id} is not a member of the trust domain {self._domain}")
-
     def _now(self) -> int:
         return self._clock() // NANOSECONDS
-
-
-def _expiry(now: int, ttl: int, most: int, slot: Slot, kind: Kind) -> int:
-    if not 0 < ttl <= most:
-        raise AuthorityError(f"an SVID lives 1 to {most} seconds, not {ttl}")
-    if slot.not_after <= now:
-        raise AuthorityError(
-            f"the active {kind} authority has expired; make another one with: govctl authority {kind} prepare, which "
-            f"says what it needs, and: govctl authority {kind} activate"
-        )
-    return min(now + ttl, slot.not_after)
 
 
 def _record(kind: Kind, slot: Slot) -> AuthorityRecord:

@@ -166,8 +166,8 @@ def test_sequence_and_hint_are_whole_numbers(member, value):
 @pytest.mark.parametrize(
     "data",
     [b"", b"[]", b"{}", b'{"keys": {}}', b"{", b'{"keys": []}\xff', b'{"keys":' + b"[" * 100_000 + b"]" * 100_000 + b"}",
-     b'{"keys": [], "keys": []}'],
-    ids=["empty", "a list", "no keys", "keys no list", "cut short", "not UTF-8", "too deep", "twice"],
+     b'{"keys": [], "keys": []}', b'{"keys": [NaN]}', b'{"keys": [{"x": -Infinity}]}'],
+    ids=["empty", "a list", "no keys", "keys no list", "cut short", "not UTF-8", "too deep", "twice", "NaN", "infinity"],
 )  # fmt: skip
 def test_what_is_no_bundle_document_is_refused(data):
     with pytest.raises(BundleError):
@@ -193,7 +193,7 @@ def test_a_missing_file_is_refused_by_name(tmp_path):
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )

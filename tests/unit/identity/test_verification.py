@@ -1,8 +1,10 @@
 """Every rule by which a peer is verified, each broken alone and named by its slug."""
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
+from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from hypothesis import given
 from hypothesis import strategies as st
@@ -10,7 +12,8 @@ from hypothesis import strategies as st
 from identity.bundle import TrustBundle
 from identity.spiffe_id import SpiffeId
 from identity.verification import MAX_CERTIFICATE_BYTES, MAX_CHAIN, SvidError, verify_peer, verify_server
-from tests.support.certificates import CLIENT, SERVER, CertificateAuthority, key_usage
+from identity.x509_svid import subject_key_id
+from tests.support.certificates import CLIENT, SERVER, CertificateAuthority, key_usage, new_key
 
 NAME = "spiffe://home.test/agent/a"
 
@@ -30,6 +33,29 @@ def test_a_leaf_that_keeps_every_rule_proves_its_identity(world):
     assert peer.serial == f"{leaf.certificate.serial_number:x}"
     assert peer.fingerprint == leaf.certificate.fingerprint(hashes.SHA256()).hex()
     assert (peer.not_before, peer.not_after) == (world.now - 60, world.now + 3600)
+
+
+def test_the_signing_certificates_of_the_verified_chain_are_named_and_no_others(world):
+    between = world.home.intermediate("spiffe://home.test", now=world.now)
+    stray = world.home.intermediate("spiffe://home.test", now=world.now)
+    leaf = world.leaf(NAME, by=between)
+    peer = verify_peer([*leaf.chain, stray.der], world.bundles, world.now)
+    ids = [
+        each.certificate.extensions.get_extension_for_class(x509.SubjectKeyIdentifier).value.digest.hex()
+        for each in (between, world.home)
+    ]
+    assert peer.authorities == tuple(ids)
+
+
+def test_a_signing_certificate_without_a_key_id_is_named_by_its_key():
+    key = new_key()
+    name = x509.Name([])
+    bare = (
+        x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
+        .not_valid_before(datetime(2027, 1, 1, tzinfo=UTC)).not_valid_after(datetime(2028, 1, 1, tzinfo=UTC))
+        .sign(key, hashes.SHA256())
+    )  # fmt: skip
+    assert subject_key_id(bare) == x509.SubjectKeyIdentifier.from_public_key(key.public_key()).digest.hex()
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from identity.authority import Authority, authority_dir, create_trust_domain
+from identity.authority.store import StateStore
 from identity.errors import AuthorityError, SealError
 from identity.keys import SealedKeyManager
 from identity.sealing import generate_seal_key
@@ -200,6 +201,16 @@ def test_what_another_process_changed_is_taken_in_by_a_refresh(domain):
     assert domain.issue_jwt(ours).key_id == prepared
     assert ours.show() == theirs.show()
     assert ours.bundle() == theirs.bundle()
+
+
+def test_a_refresh_publishes_what_another_process_could_not(domain, monkeypatch):
+    ours, theirs = domain.open(), domain.open()
+    monkeypatch.setattr(StateStore, "publish", lambda self, state: None)  # as if it were killed before that
+    theirs.prepare("jwt")
+    monkeypatch.undo()
+    assert ours.bundle() == domain.published
+    assert ours.refresh() is True
+    assert ours.bundle() == domain.published == theirs.bundle()
 
 
 def test_a_refresh_of_a_damaged_document_is_an_error_and_issuing_goes_on(domain):
