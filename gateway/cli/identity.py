@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from gateway.cli.acting import inventory, operator, record
-from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, print_json, say
+from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, print_json, say, when
 from gateway.config import GatewayConfig
 from gateway.config.yaml_file import read_yaml
 from identity.errors import ManifestError
@@ -116,8 +116,8 @@ def _show(plan: Plan, json: bool) -> None:
         verb = "retire" if (change.action, change.kind) == ("delete", "agent") else change.action
         say(f"{_SIGNS[change.action]} {verb} {change.kind} {change.name}")
         for field in change.fields:
-            arrow = f"{_plain(field.before)!r} -> " if change.action == "update" else ""
-            say(f"    {field.name}: {arrow}{_plain(field.after)!r}")
+            arrow = f"{_told(field.name, field.before)} -> " if change.action == "update" else ""
+            say(f"    {field.name}: {arrow}{_told(field.name, field.after)}")
     for name in plan.left_alone:
         say(f"  not in the file, left alone: {name}")
     counts = Counter(change.action for change in plan.changes)
@@ -137,6 +137,12 @@ def _view(change: Change) -> dict[str, Any]:
             field.name: {"before": _plain(field.before), "after": _plain(field.after)} for field in change.fields
         },
     }
+
+
+def _told(name: str, value: Any) -> str:
+    if name in {"review_due", "expires_at"}:
+        return when(value) if value else "never"
+    return repr(_plain(value))
 
 
 def _plain(value: Any) -> Any:

@@ -20,7 +20,7 @@ _Node = Annotated[
 
 def revoke(
     serial_argument: Annotated[
-        str, typer.Argument(metavar="[SERIAL]", help="Serial number of a certificate, hexadecimal.", show_default=False)
+        str, typer.Argument(metavar="SERIAL", help="Serial number of a certificate, hexadecimal.", show_default=False)
     ] = "",
     *,
     reason: ReasonOption,

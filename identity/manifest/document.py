@@ -133,6 +133,10 @@ def _time(value: Any) -> int:
 
 _Reader = Callable[[Any], Any]
 
+_TIMES = frozenset({"review_due", "expires_at"})
+_LAST_SECOND = 253_402_300_799
+"""The end of the year 9999, beyond which a date cannot be written."""
+
 _AGENT_KEYS: Mapping[str, _Reader] = {
     "id": _text,
     "kind": _text,
@@ -255,7 +259,15 @@ def _changed(value: Agent | Entry, names: tuple[str, ...]) -> dict[str, Any]:
         given = getattr(value, name)
         if name == "entry_id" or given == defaults.get(name, MISSING) or given in ({}, frozenset()):
             continue
-        shown[name] = (
-            sorted(given) if isinstance(given, frozenset) else list(given) if isinstance(given, tuple) else given
-        )
+        shown[name] = _written(name, given)
     return shown
+
+
+def _written(name: str, value: Any) -> Any:
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, tuple):
+        return list(value)
+    if name in _TIMES and value <= _LAST_SECOND:
+        return datetime.fromtimestamp(value, UTC).isoformat().replace("+00:00", "Z")
+    return value

@@ -191,9 +191,11 @@ def test_a_file_is_planned_then_asked_about_then_applied_and_exported_again(govc
 
 def test_a_change_is_shown_field_by_field_and_pruning_is_asked_for(govctl):
     govctl("identity", "apply", *write(govctl, FILE), "--yes")
-    changed = {"agents": [FILE["agents"][0] | {"owner": "bo"}], "entries": []}
+    changed = {"agents": [FILE["agents"][0] | {"owner": "bo", "review_due": "2100-01-31"}], "entries": []}
     told = govctl("identity", "apply", *write(govctl, changed), "--yes").out
     assert "owner: 'ada@gateway.test' -> 'bo'" in told
+    assert "review_due: never -> 2100-01-31 00:00:00 UTC" in told
+    assert "2100-01-31T00:00:00Z" in govctl("identity", "export").out
     assert f"left alone: {AGENT} (unix:uid:1000)" in told
     assert "- delete entry" in govctl("identity", "plan", *write(govctl, changed), "--prune", code=2).out
     assert "- retire agent" in govctl("identity", "plan", *write(govctl, {}), "--prune", code=2).out

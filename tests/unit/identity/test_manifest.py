@@ -176,7 +176,7 @@ words = st.text("abc ü#:'\"-", min_size=1, max_size=8).filter(str.strip)
 ids = st.integers(0, 5).map(lambda n: f"spiffe://{TD}/agent/{n}")
 agents = st.builds(
     agent, ids, owner=words, team=words, purpose=words, risk_tier=st.sampled_from(["minimal", "limited"]),
-    attributes=st.dictionaries(words, words, max_size=2), review_due=st.integers(0, 2**33),
+    attributes=st.dictionaries(words, words, max_size=2), review_due=st.integers(0, 2**33) | st.just(2**50),
 )  # fmt: skip
 entries = st.builds(
     entry, ids, st.integers(0, 3), hint=words, admin=st.booleans(), dns_names=st.lists(st.sampled_from(["a", "b.c"]))
