@@ -12,13 +12,12 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric import ec
 from prometheus_client.multiprocess import mark_process_dead
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -29,11 +28,12 @@ from audit.errors import AuditUnavailableError
 from gateway import __version__, app
 from gateway.admin.access import AccessControl
 from gateway.admin.app import AgentView, Control, Reloaded, create_admin_app
+from gateway.admin.token_exchange import TokenExchange
 from gateway.clock import NANOSECONDS, system_clock
 from gateway.config import GatewayConfig, load_config, show_config
 from gateway.errors import ConfigError, UnavailableError
+from gateway.identity_services import IdentityServices
 from gateway.listener.server import ListenerServer
-from gateway.listener.tls import TlsMaterial
 from gateway.listener.workers import Supervisor, WorkerEvent
 from gateway.runtime import Runtime
 from gateway.telemetry import metrics
@@ -41,11 +41,10 @@ from gateway.telemetry.listener import ListenerEvents
 from gateway.telemetry.logging import configure_logging
 from gateway.telemetry.operations import OperationsApp, Part
 from gateway.worker import run_worker
-from identity.authority import IssuedSvid, key_pem
 from identity.bundle import TrustBundle
 from identity.errors import IdentityError
 from identity.registry import RegistrySnapshot
-from identity.spiffe_id import TrustDomain
+from identity.verification import PeerIdentity
 
 _log = structlog.get_logger("govgateway.control")
 
@@ -72,7 +71,7 @@ def run_control(config_path: Path, config: GatewayConfig) -> int:
     with _only_gateway(config.state_dir):
         _remove_old_metrics(config.state_dir / "metrics")
         runtime = app.build_runtime(config)
-        bundles = app.trust_bundles(config)
+        app.trust_bundles(config)  # refused before anything listens
         data_plane = _bind(config.listener.address, config.listener.port, "listener")
         # Before the other sockets are opened, so that the workers do not inherit them.
         supervisor = Supervisor(
@@ -83,7 +82,7 @@ def run_control(config_path: Path, config: GatewayConfig) -> int:
         )
         operations = _bind(config.operations.address, config.operations.port, "operations")
         admin = _bind(config.admin.address, config.admin.port, "admin") if config.admin.enabled else None
-        control = ControlProcess(config_path, config, runtime, bundles, admin, operations)
+        control = ControlProcess(config_path, runtime, admin, operations)
         status = asyncio.run(control.main(supervisor, data_plane))
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # everything is on disk: a second signal changes nothing
         return status
@@ -95,22 +94,14 @@ class ControlProcess:
     def __init__(
         self,
         config_path: Path,
-        config: GatewayConfig,
         runtime: Runtime,
-        bundles: Mapping[str, TrustBundle],
         admin_socket: socket.socket | None,
         operations_socket: socket.socket,
     ) -> None:
         self._config_path = config_path
         self._runtime = runtime
-        self._bundles = bundles
         self._admin_socket = admin_socket
         self._operations_socket = operations_socket
-        self._authority = app.open_authority(config)
-        self._registry = app.open_registry(config)
-        self._agents = self._registry.snapshot()
-        self._svid: IssuedSvid | None = None
-        self._tls: dict[str, Any] = {}
         self._supervisor: Supervisor | None = None
         self._admin: ListenerServer | None = None
         self._stop = asyncio.Event()
@@ -140,14 +131,14 @@ class ControlProcess:
     @property
     def agents(self) -> RegistrySnapshot:
         """The inventory."""
-        return self._agents
+        return self._identity.agents
 
     async def main(self, supervisor: Supervisor, data_plane: socket.socket) -> int:
         """Start everything, wait for a signal, drain."""
         loop = asyncio.get_running_loop()
         self._supervisor = supervisor
         self._audit = audit = app.open_audit_log(self.config, "control")
-        self._issue_own_svid()
+        self._identity = IdentityServices(self.config, audit)
         await self._record_start()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -176,37 +167,8 @@ class ControlProcess:
             with contextlib.suppress(AuditUnavailableError):
                 audit.append("gateway.stopped", {"status": status})
             await audit.close()
-            self._registry.close()
+            self._identity.close()
         return status
-
-    # certificates
-
-    def _issue_own_svid(self) -> None:
-        config = self.config
-        key = ec.generate_private_key(ec.SECP256R1())
-        spiffe_id = TrustDomain(config.trust_domain).id(app.GATEWAY_PATH)
-        svid = self._authority.issue_x509_svid(
-            spiffe_id,
-            key.public_key(),
-            config.identity.svid_ttl_seconds,
-            tuple(config.identity.svid_dns_names),
-            tuple(config.identity.svid_ip_addresses),
-        )
-        self._audit.append(
-            "identity.issued",
-            {"principal": str(spiffe_id), "serial": svid.serial, "not_after": svid.not_after, "for": "gateway"},
-        )
-        self._svid = svid
-        self._tls = {
-            "type": "tls",
-            "chain": svid.chain_pem.decode(),
-            "key": key_pem(key).decode(),
-            "not_after": svid.not_after,
-        }
-        self._renew_at = time.time() + (svid.not_after - time.time()) / 2
-
-    def _material(self) -> TlsMaterial:
-        return TlsMaterial.from_bundles(self._tls["chain"].encode(), self._tls["key"].encode(), self._bundles)
 
     # workers
 
@@ -216,7 +178,7 @@ class ControlProcess:
             f"worker-{event.kind}", worker=event.index, pid=event.pid, exit_code=event.exit_code, delay=event.delay
         )
         if event.kind == "started" and self._supervisor is not None:
-            self._supervisor.send(event.index, self._tls)
+            self._supervisor.send(event.index, self._identity.tls())
         elif event.kind == "exited":
             mark_process_dead(event.pid)  # type: ignore[no-untyped-call]
         elif event.kind == "forker-lost":
@@ -254,9 +216,10 @@ class ControlProcess:
                 _log.error("reload-refused", by=by, detail=str(error))
                 self._audit.append("config.refused", {"principal": by, "cause": str(error)[:2000]})
                 raise ConfigError(str(error)) from error
-            before, self._runtime, self._bundles = self._runtime, runtime, bundles
+            before, self._runtime = self._runtime, runtime
+            self._identity.take(runtime.config, bundles)
             if self._admin is not None:
-                self._admin.replace_tls(self._material())
+                self._admin.replace_tls(self._identity.material())
             workers = await self._reload_workers()
             digest = _config_digest(runtime.config)
             policies = runtime.policies
@@ -302,7 +265,7 @@ class ControlProcess:
         self._reload_number += 1
         number = self._reload_number
         expected = {worker.index for worker in self._supervisor.workers if worker.state == "ready"}
-        self._supervisor.broadcast({"type": "reload", "id": number, "tls": self._tls})
+        self._supervisor.broadcast({"type": "reload", "id": number, "tls": self._identity.tls()})
         replies = self._replies[number] = {}
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(RELOAD_SECONDS):
@@ -350,16 +313,33 @@ class ControlProcess:
             show_config=lambda: show_config(self.config),
             agents=self._agent_views,
             reload=self.reload,
+            exchange=self._exchange(),
         )
         return ListenerServer(
             create_admin_app(access, control),
             sock,
-            tls=self._material(),
-            bundles=lambda: self._bundles,
+            tls=self._identity.material(),
+            bundles=lambda: self._identity.bundles,
             limits=self.config.listener.limits,
             observer=ListenerEvents(self._audit),
             clock=system_clock,
         )
+
+    def _exchange(self) -> Callable[[bytes, PeerIdentity], Awaitable[dict[str, Any]]] | None:
+        delegation = self.config.identity.delegation
+        if not delegation.enabled:
+            return None
+        identity = self._identity
+        exchange = TokenExchange(
+            delegation,
+            authority=identity.authority,
+            gateway_id=str(identity.gateway_id),
+            bundles=lambda: identity.bundles,
+            used=identity.registry.used_tokens,
+            record=identity.record,
+            clock=system_clock,
+        )
+        return lambda body, peer: exchange.exchange(body, peer, identity.agents)
 
     async def _serve_operations(self, loop: asyncio.AbstractEventLoop) -> asyncio.Server:
         config = Config(
@@ -381,9 +361,9 @@ class ControlProcess:
 
     def parts(self) -> dict[str, Part]:
         """Return readiness part by part."""
-        assert self._supervisor is not None and self._svid is not None  # noqa: S101, PT018 - running
+        assert self._supervisor is not None  # noqa: S101 - running
         parts = {
-            "certificate": Part(time.time() < self._svid.not_after, "the gateway's certificate has expired"),
+            **self._identity.parts(),
             "audit.control": Part(self._audit.healthy, self._audit.reason),
         }
         now = time.monotonic()
@@ -402,12 +382,13 @@ class ControlProcess:
 
     def status(self) -> dict[str, Any]:
         """Return the state of every part, for the control plane."""
-        assert self._supervisor is not None and self._svid is not None  # noqa: S101, PT018 - running
+        assert self._supervisor is not None  # noqa: S101 - running
+        svid = self._identity.svid
         return {
             "version": __version__,
             "trust_domain": self.config.trust_domain,
             "policy": {"revision": self.policies.revision, "data_digest": self.policies.data_digest},
-            "certificate": {"serial": self._svid.serial, "not_after": self._svid.not_after},
+            "certificate": {"serial": svid.serial, "not_after": svid.not_after},
             "parts": {name: {"ready": part.ready, "detail": part.detail} for name, part in self.parts().items()},
             "workers": [
                 {
@@ -433,25 +414,19 @@ class ControlProcess:
                 system=agent.system,
                 purpose=agent.purpose,
             )
-            for agent in sorted(self._agents.agents.values(), key=lambda agent: agent.id)
+            for agent in sorted(self.agents.agents.values(), key=lambda agent: agent.id)
         ]
 
     async def _housekeeping(self) -> None:
-        """Look for changes of the inventory, and renew the gateway's certificate at half its life."""
+        """Look for what other processes changed, and tend the gateway's identity."""
         while True:
             metrics.AUDIT_HEALTHY.labels("control").set(1 if self._audit.healthy else 0)
-            try:
-                if self._registry.generation() != self._agents.generation:
-                    self._agents = self._registry.snapshot()
-                if time.time() >= self._renew_at:
-                    self._issue_own_svid()
-                    assert self._supervisor is not None  # noqa: S101 - running
-                    self._supervisor.broadcast(self._tls)
-                    if self._admin is not None:
-                        self._admin.replace_tls(self._material())
-                    _log.info("certificate-renewed", not_after=self._tls["not_after"])
-            except (IdentityError, AuditUnavailableError) as error:
-                _log.error("housekeeping-failed", detail=str(error))
+            changes = await self._identity.tick()
+            if changes.tls:
+                assert self._supervisor is not None  # noqa: S101 - running
+                self._supervisor.broadcast(self._identity.tls())
+                if self._admin is not None:
+                    self._admin.replace_tls(self._identity.material())
             await asyncio.sleep(0.5)
 
 

@@ -31,7 +31,7 @@ from gateway.pipeline import Pipeline
 from gateway.telemetry import metrics
 from gateway.telemetry.listener import ListenerEvents
 from gateway.telemetry.logging import configure_logging
-from identity.bundle import TrustBundle
+from identity.bundle import TrustBundle, parse_jwks
 from identity.errors import IdentityError
 from identity.registry import Registry
 
@@ -86,7 +86,6 @@ class Worker:
             clock=system_clock,
             used_tokens=registry.used_tokens,
         )
-        self._bundles = app.trust_bundles(config)
         try:
             first = await self._channel.receive()
             if first is None or first["type"] != "tls":
@@ -131,6 +130,10 @@ class Worker:
         return BearerAuthentication(bearer, audience, lambda: self._bundles, system_clock)
 
     def _material(self, message: dict[str, Any]) -> TlsMaterial:
+        """Take certificate, key and bundles as the control process sent them."""
+        bundles = {name: parse_jwks(name, text.encode()) for name, text in message["bundles"].items()}
+        if bundles != self._bundles:
+            self._bundles = bundles
         metrics.CERTIFICATE_EXPIRY.labels("gateway").set(message["not_after"])
         return TlsMaterial.from_bundles(
             message["chain"].encode(),
@@ -144,7 +147,7 @@ class Worker:
         while (message := await self._channel.receive()) is not None:
             match message["type"]:
                 case "tls":
-                    server.replace_tls(self._material(message))
+                    self._take_tls(server, message)
                 case "reload":
                     self._reload(server, message)
                 case "drain":
@@ -156,17 +159,13 @@ class Worker:
         """Take a new configuration whole, or stay with the old one."""
         try:
             config = _with_workers(load_config(self._config_path), self._config.listener.workers)
-            bundles = app.trust_bundles(config)
             runtime = app.build_runtime(config, self._cache)
         except (ConfigError, IdentityError) as error:
             _log.error("reload-refused", detail=str(error))
             self._channel.send({"type": "reload-refused", "id": message["id"], "detail": str(error)})
             return
-        self._bundles = bundles
         self._pipeline.runtime = runtime
-        server.replace_tls(self._material(message["tls"]))
-        # A peer whose trust domain was withdrawn, or has other authorities now, has to prove itself again.
-        server.close_connections(lambda peer: peer.identity is None or peer.identity.trust_domain not in bundles)
+        self._take_tls(server, message["tls"])
         self._channel.send(
             {
                 "type": "reloaded",
@@ -175,6 +174,18 @@ class Worker:
                 "policy_data_digest": runtime.policies.data_digest,
             }
         )
+
+    def _take_tls(self, server: ListenerServer, message: dict[str, Any]) -> None:
+        before = self._bundles
+        server.replace_tls(self._material(message))
+        fewer = {
+            name
+            for name, bundle in before.items()
+            if name not in self._bundles or not set(bundle.authorities) <= set(self._bundles[name].authorities)
+        }
+        if fewer:
+            # Whoever an authority vouched for that is gone now has to prove itself again.
+            server.close_connections(lambda peer: peer.identity is None or peer.identity.trust_domain in fewer)
 
     async def _beat(self, registry: Registry, server: ListenerServer) -> None:
         while True:

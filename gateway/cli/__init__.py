@@ -7,7 +7,7 @@ import typer
 
 from audit.errors import AuditError
 from gateway import __version__
-from gateway.cli import agent, audit, authority, config, entry, identity, init, policy, quota, token, up
+from gateway.cli import agent, audit, authority, config, entry, identity, init, policy, quota, svid, token, up
 from gateway.cli.output import fail
 from gateway.errors import ConfigError, GatewayError
 from identity.errors import IdentityError
@@ -31,6 +31,7 @@ app.add_typer(entry.app, name="entry")
 app.add_typer(identity.app, name="identity")
 app.add_typer(policy.app, name="policy")
 app.add_typer(quota.app, name="quota")
+app.add_typer(svid.app, name="svid")
 app.add_typer(token.app, name="token")
 
 

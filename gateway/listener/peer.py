@@ -45,7 +45,9 @@ class Peer:
 
 
 def sent_chain(tls: ssl.SSLObject) -> Sequence[bytes]:
-    """Return the certificates the peer sent, DER, leaf first, at the end of a handshake."""
+    """Return the certificates the peer sent, DER, leaf first, at the end of a handshake; empty if it sent none."""
+    if tls.getpeercert(binary_form=True) is None:
+        return ()
     public = getattr(tls, "get_unverified_chain", None)
     if public is not None:  # Python 3.13 and later
         chain: Sequence[bytes] = public()

@@ -60,7 +60,7 @@ def domain(example_backend: str, tmp_path_factory: pytest.TempPathFactory) -> It
 def signing_authority(gateway: RunningGateway) -> CertificateAuthority:
     """Return the gateway's own signing authority, as somebody who holds its key would have it."""
     authority = open_authority(load_config(gateway.config_path))
-    return CertificateAuthority.self_made(authority._certificate, authority._key)
+    return CertificateAuthority.self_made(authority._signer.certificate, authority._signer.signing_key)
 
 
 @contextlib.contextmanager
