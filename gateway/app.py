@@ -22,13 +22,15 @@ from gateway.secrets.reference_store import ReferenceStore
 from gateway.upstream.balancer import Balancer
 from gateway.upstream.http1.client import Http1Client
 from gateway.upstream.registry import BackendRegistry
-from identity.authority import Authority, authority_dir, bundle_path
+from identity.authority import Authority, AuthoritySettings, authority_dir, bundle_path
 from identity.bundle import TrustBundle, load_bundle
 from identity.keys import SealedKeyManager
 from identity.registry import Registry
 from identity.sealing import decode_seal_key, read_private, write_private
 
 _log = structlog.get_logger("govgateway.app")
+
+HOUR, DAY = 3600, 86_400
 
 GATEWAY_PATH = "/gateway"
 """Path of the gateway's own SPIFFE ID."""
@@ -118,7 +120,23 @@ def open_authority(config: GatewayConfig, clock: Clock = system_clock) -> Author
     except UnavailableError as error:
         raise ConfigError(f"identity.seal_key: {error.detail}") from error
     keys = SealedKeyManager(authority_dir(config.state_dir), decode_seal_key(key.reveal()))
-    return Authority.open(config.state_dir, config.trust_domain, keys, clock)
+    return Authority.open(config.state_dir, config.trust_domain, keys, clock, authority_settings(config))
+
+
+def authority_settings(config: GatewayConfig) -> AuthoritySettings:
+    """Return what the authority makes from now on."""
+    chosen = config.identity.authority
+    return AuthoritySettings(
+        root_lifetime=chosen.root_lifetime_days * DAY,
+        signing_lifetime=chosen.signing_lifetime_hours * HOUR,
+        jwt_key_lifetime=chosen.jwt_key_lifetime_hours * HOUR,
+        root_key_type=chosen.root_key_type,
+        signing_key_type=chosen.signing_key_type,
+        jwt_key_type=chosen.jwt_key_type,
+        refresh_hint=chosen.refresh_hint_seconds,
+        upstream_certificate=chosen.upstream_cert_file,
+        upstream_key=chosen.upstream_key_file,
+    )
 
 
 def trust_bundles(config: GatewayConfig) -> dict[str, TrustBundle]:

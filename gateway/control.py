@@ -146,6 +146,7 @@ class ControlProcess:
         operations = await self._serve_operations(loop)
         status = 0
         try:
+            await self._identity.start()
             await supervisor.start(START_SECONDS, on_event=self._worker_event, on_message=self._worker_message)
             if self._admin_socket is not None:
                 self._admin = self._admin_server(self._admin_socket)
@@ -167,7 +168,7 @@ class ControlProcess:
             with contextlib.suppress(AuditUnavailableError):
                 audit.append("gateway.stopped", {"status": status})
             await audit.close()
-            self._identity.close()
+            await self._identity.close()
         return status
 
     # workers

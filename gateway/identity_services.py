@@ -7,7 +7,7 @@ what it returns.
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -25,7 +25,16 @@ from identity.errors import IdentityError
 from identity.registry import Registry, RegistrySnapshot
 from identity.spiffe_id import TrustDomain
 
+if TYPE_CHECKING:
+    from gateway.workload_identities import WorkloadIdentities
+
 _log = structlog.get_logger("govgateway.identity")
+
+UPKEEP_SECONDS = 60
+"""How often the inventory is tidied (seconds)."""
+
+FORGET_SECONDS = 30 * 86_400
+"""How long the inventory remembers a certificate after its end (seconds); the audit log remembers it for ever."""
 
 BY = "gateway"
 """Who the inventory says did what the gateway does by itself."""
@@ -76,11 +85,35 @@ class IdentityServices:
         self.bundles: Mapping[str, TrustBundle] = app.trust_bundles(config)
         self.gateway_id = TrustDomain(config.trust_domain).id(app.GATEWAY_PATH)
         self._failure = ""
+        self._upkept = 0
+        self._bundles_taken = False
+        self._workloads: WorkloadIdentities | None = None
         self._issue_own()
+
+    async def start(self) -> None:
+        """Begin to serve what is configured.
+
+        Raises:
+            IdentityError: a socket cannot be made.
+        """
+        if self._config.identity.workload_api.socket is not None:
+            from gateway.workload_identities import WorkloadIdentities  # noqa: PLC0415 - see there
+
+            self._workloads = WorkloadIdentities(
+                self._config.identity,
+                authority=self.authority,
+                registry=self.registry,
+                gateway_id=str(self.gateway_id),
+                bundles=lambda: self.bundles,
+                record=self.record,
+                clock=self._clock,
+            )
+            await self._workloads.start()
 
     def take(self, config: GatewayConfig, bundles: Mapping[str, TrustBundle]) -> None:
         """Go on with a new configuration and its bundles."""
         self._config = config
+        self._bundles_taken = bundles != self.bundles
         self.bundles = bundles
 
     def tls(self) -> dict[str, Any]:
@@ -115,11 +148,15 @@ class IdentityServices:
             if self.registry.generation() != self.agents.generation:
                 self.agents = self.registry.snapshot(entries=False)
                 agents = True
-            tls = await self._tend_authority()
+            tls = bundles = await self._tend_authority()
             if self._own_is_due():
                 self._issue_own()
                 tls = True
                 _log.info("certificate-renewed", not_after=self.svid.not_after)
+            if self._workloads is not None:
+                await self._workloads.tick(bundles_changed=bundles or self._bundles_taken)
+                self._bundles_taken = False
+            await self._upkeep()
             self._failure = ""
         except (IdentityError, AuditUnavailableError) as error:
             if str(error) != self._failure:
@@ -135,9 +172,22 @@ class IdentityServices:
             "identity": Part(not self._failure, self._failure),
         }
 
-    def close(self) -> None:
-        """Close the inventory."""
+    async def close(self) -> None:
+        """Stop serving and close the inventory."""
+        if self._workloads is not None:
+            await self._workloads.close()
         self.registry.close()
+
+    async def _upkeep(self) -> None:
+        """Once a minute: suspend what has expired, forget what has passed."""
+        now = self._clock() // NANOSECONDS
+        if now < self._upkept + UPKEEP_SECONDS:
+            return
+        self._upkept = now
+        for agent in await asyncio.to_thread(lambda: self.registry.suspend_expired(by=BY)):
+            await self.record("agent.status_changed", {"agent": agent.id, "status": agent.status, "cause": "expired"})
+        await asyncio.to_thread(self.registry.revocations.purge)
+        await asyncio.to_thread(self.registry.forget_svids, now - FORGET_SECONDS)
 
     async def _tend_authority(self) -> bool:
         """Take the authority through its life; True if the bundle changed."""

@@ -11,7 +11,7 @@ import typer
 import yaml
 
 from audit.log import append_once
-from gateway.app import open_audit_store
+from gateway.app import authority_settings, open_audit_store
 from gateway.cli.output import fail, say
 from gateway.clock import system_clock
 from gateway.config import load_config
@@ -83,7 +83,7 @@ def init(
         seal_key.unlink()
         raise
     keys = SealedKeyManager(authority_dir(config.state_dir), key)
-    bundle = create_trust_domain(config.state_dir, config.trust_domain, keys, system_clock)
+    bundle = create_trust_domain(config.state_dir, config.trust_domain, keys, system_clock, authority_settings(config))
     append_once(
         open_audit_store(config),
         "govctl",

@@ -6,7 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
@@ -16,6 +16,9 @@ from gateway.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _SECRET_KEYS = frozenset({"seal_key", "credential"})
+
+
+_Section = TypeVar("_Section", bound=BaseModel)
 
 
 def load_config(path: Path, environment: Mapping[str, str] | None = None) -> GatewayConfig:
@@ -124,22 +127,23 @@ def _resolve(config: GatewayConfig, base: Path) -> GatewayConfig:
     def reference(value: SecretReference) -> SecretReference:
         return f"file:{absolute(Path(value[5:]))}" if value.startswith("file:") else value
 
+    def located(section: _Section, *keys: str) -> _Section:
+        """Return the section with the paths under `keys` absolute, where they are set."""
+        return section.model_copy(
+            update={key: absolute(value) for key in keys if (value := getattr(section, key)) is not None}
+        )
+
     identity = config.identity.model_copy(
         update={
             "seal_key": reference(config.identity.seal_key),
-            "federated": [f.model_copy(update={"file": absolute(f.file)}) for f in config.identity.federated],
+            "federated": [located(each, "file") for each in config.identity.federated],
+            "authority": located(config.identity.authority, "upstream_cert_file", "upstream_key_file"),
+            "workload_api": located(config.identity.workload_api, "socket"),
         }
     )
     backends = [
-        backend.model_copy(
-            update={
-                "credential": reference(backend.credential),
-                **{
-                    key: absolute(value)
-                    for key in ("ca_file", "client_cert_file", "client_key_file")
-                    if (value := getattr(backend, key)) is not None
-                },
-            }
+        located(backend, "ca_file", "client_cert_file", "client_key_file").model_copy(
+            update={"credential": reference(backend.credential)}
         )
         for backend in config.backends
     ]

@@ -116,6 +116,44 @@ class Delegation(Section):
     )
 
 
+class WorkloadApi(Section):
+    """The SPIFFE Workload API and Envoy's secret discovery, on a Unix socket of this machine."""
+
+    socket: Path | None = Field(
+        None, description="Path of the socket, relative to this file; empty: the Workload API is not served."
+    )
+    mode: str = Field(
+        "0777", pattern=r"^0?[0-7]{3}$", description="Permissions of the socket; workloads of any user may connect."
+    )
+
+
+KeyType = Literal["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"]
+
+
+class AuthorityConfig(Section):
+    """The embedded authority: what it makes from now on. What exists keeps its life and its key."""
+
+    root_lifetime_days: int = Field(3652, ge=1, description="Life of a root, days.")
+    signing_lifetime_hours: int = Field(8760, ge=1, description="Life of a signing authority below the root, hours.")
+    jwt_key_lifetime_hours: int = Field(168, ge=1, description="Life of a key that signs JWT-SVIDs, hours.")
+    root_key_type: KeyType = Field("ec-p256", description="Type of the root's key.")
+    signing_key_type: KeyType = Field("ec-p256", description="Type of a signing authority's key.")
+    jwt_key_type: KeyType = Field("ec-p256", description="Type of a JWT key; RSA for verifiers that know nothing else.")
+    refresh_hint_seconds: int = Field(
+        300, ge=1, description="After how long others should fetch the trust bundle again, seconds."
+    )
+    upstream_cert_file: Path | None = Field(
+        None, description="PEM file of an authority that signs ours, with those above it, its root last."
+    )
+    upstream_key_file: Path | None = Field(None, description="PEM file of that authority's key, mode 0600.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.upstream_cert_file is None) != (self.upstream_key_file is None):
+            raise ValueError("upstream_cert_file and upstream_key_file go together")
+        return self
+
+
 class Identity(Section):
     """The trust domain, its embedded authority and the domains it federates with."""
 
@@ -133,6 +171,9 @@ class Identity(Section):
         ["127.0.0.1", "::1"], description="IP addresses in the gateway's own certificate."
     )
     federated: list[FederatedBundle] = Field([], description="Foreign trust domains that may connect.")
+    authority: AuthorityConfig = AuthorityConfig()
+    workload_api: WorkloadApi = WorkloadApi()
+    jwt_svid_ttl_seconds: int = Field(300, ge=30, le=3600, description="Lifetime of a JWT-SVID, seconds.")
     jwt_bearer: JwtBearer = JwtBearer()
     delegation: Delegation = Delegation()
 

@@ -48,6 +48,11 @@ CERTIFICATE_EXPIRY = Gauge(
     ["certificate"],
     multiprocess_mode="livemin",
 )
+WORKLOAD_ANSWERS = Counter("govgateway_workload_api_answers_total", "Answers of the Workload API.", ["method"])
+WORKLOAD_REFUSALS = Counter("govgateway_workload_api_refusals_total", "Workloads refused.", ["rule"])
+WORKLOAD_CONNECTIONS = Gauge(
+    "govgateway_workload_api_connections", "Open connections of the Workload API.", multiprocess_mode="livesum"
+)
 STAGE_SECONDS = Counter(
     "govgateway_stage_seconds_total", "Time spent in each step of the life of a request, waiting included.", ["stage"]
 )
