@@ -16,7 +16,7 @@ from grpclib.protocol import H2Protocol
 from grpclib.server import Handler
 from h2.config import H2Configuration
 
-from identity.attestation.process import AttestationError, ProcessEvidence, attest_process
+from identity.attestation.process import ProcessError, ProcessEvidence, attest_process
 from identity.errors import IdentityError
 from identity.workload_api.sds import SecretService
 from identity.workload_api.service import WorkloadService
@@ -100,32 +100,32 @@ class WorkloadServer:
         """Count a connection.
 
         Raises:
-            AttestationError: there are too many.
+            ProcessError: there are too many.
         """
-        uid = evidence.credentials.uid
+        uid = evidence.uid
         if len(self._connections) >= CONNECTIONS or self._open[uid] >= CONNECTIONS_PER_USER:
-            raise AttestationError("connections", f"user {uid} has too many connections open, or all users together")
+            raise ProcessError("connections", f"user {uid} has too many connections open, or all users together")
         self._open[uid] += 1
         self._connections.add(connection)
 
     def gone(self, connection: "_Connection", evidence: ProcessEvidence) -> None:
         """Forget a connection."""
         self._connections.discard(connection)
-        uid = evidence.credentials.uid
+        uid = evidence.uid
         self._open[uid] -= 1
         if not self._open[uid]:
             del self._open[uid]
 
     async def selectors(self, evidence: ProcessEvidence) -> Selectors:
         """Return what is known of a process, within its user's budget."""
-        uid = evidence.credentials.uid
+        uid = evidence.uid
         if len(self._budgets) > _USERS:
             self._budgets.clear()
         budget = self._budgets.setdefault(uid, _Budget(self._clock()))
         if not budget.take(self._clock()):
-            raise AttestationError("rate", f"user {uid} asks too often; keep streams open instead of asking again")
-        found = await evidence.selectors()
-        self._observer.attested(uid, evidence.credentials.pid, found)
+            raise ProcessError("rate", f"user {uid} asks too often; keep streams open instead of asking again")
+        found = await asyncio.to_thread(evidence.selectors)
+        self._observer.attested(uid, evidence.pid, found)
         return found
 
     def handler(self, evidence: ProcessEvidence) -> Handler:
@@ -174,7 +174,7 @@ class _Connection(asyncio.Protocol):
         try:
             evidence = attest_process(connected)
             self._server.admit(self, evidence)
-        except (AttestationError, OSError) as error:
+        except (ProcessError, OSError) as error:
             if evidence is not None:
                 evidence.close()
             self._server.refused(getattr(error, "rule", "process-unreadable"), str(error))

@@ -12,7 +12,7 @@ from grpclib import GRPCError, Status
 from grpclib.const import Cardinality, Handler
 from grpclib.server import Stream
 
-from identity.attestation.process import AttestationError
+from identity.attestation.process import ProcessError
 from identity.bundle import TrustBundle
 from identity.errors import IdentityError, SvidError
 from identity.workload_api import messages as m
@@ -26,7 +26,7 @@ class Caller(Protocol):
     """The process at the other end of a connection."""
 
     async def selectors(self) -> Selectors:
-        """Return what is known of it; raises `AttestationError`."""
+        """Return what is known of it; raises `ProcessError`."""
 
 
 class WorkloadService:
@@ -133,7 +133,7 @@ async def admit(source: WorkloadSource, caller: Caller, observer: WorkloadObserv
         raise GRPCError(Status.UNAVAILABLE, "the Workload API is starting")
     try:
         return await caller.selectors()
-    except AttestationError as error:
+    except ProcessError as error:
         observer.refused(error.rule, str(error))
         status = Status.RESOURCE_EXHAUSTED if error.rule == "rate" else Status.PERMISSION_DENIED
         raise GRPCError(status, str(error)) from error
