@@ -28,7 +28,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from identity.attestation.cgroups import membership
-from identity.attestation.executables import Digests, FileId, path_here
+from identity.attestation.executables import Digests, path_here
 from identity.errors import IdentityError
 
 _SO_PEERGROUPS = 59
@@ -121,9 +121,9 @@ class ProcessEvidence:
         """Make every later question end in this error."""
         self._refusal = error
 
-    def _running(self) -> FileId | None:
+    def _running(self) -> tuple[int, int] | None:
         try:
-            return FileId.of((self._root / "exe").stat())
+            return _same_file((self._root / "exe").stat())
         except OSError:
             return None
 
@@ -151,7 +151,7 @@ class ProcessEvidence:
             return set()
         with file:
             stat = os.fstat(file.fileno())
-            if FileId.of(stat) != self._program:
+            if _same_file(stat) != self._program:
                 return set()
             found = {f"unix:sha256:{digest}" for digest in [_digests.sha256(file)] if digest}
         return found | {f"unix:path:{path}" for path in [path_here(link, stat)] if path}
@@ -195,6 +195,11 @@ def _started(pid: int) -> float:
         after_name = _bounded(Path("/proc") / str(pid) / "stat").rpartition(")")[2].split()
         return int(after_name[19]) / os.sysconf("SC_CLK_TCK")
     return float("inf")
+
+
+def _same_file(stat: os.stat_result) -> tuple[int, int]:
+    """Identify the file of a running program: while it runs, no other file gets these numbers."""
+    return stat.st_dev, stat.st_ino
 
 
 def _has_ended(pidfd: int) -> bool:
