@@ -5,10 +5,15 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from tests.support.certificates import Leaf
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+
+from tests.support.certificates import CertificateAuthority, Leaf, new_key
 
 
 @dataclass(frozen=True)
@@ -43,7 +48,24 @@ class HttpsServer:
 
     @property
     def url(self) -> str:
-        return f"https://localhost:{self.port}"
+        return f"https://127.0.0.1:{self.port}"
+
+
+def loopback_leaf(root: CertificateAuthority, now: int) -> Leaf:
+    """Issue a web server's certificate for 127.0.0.1, in date at `now` (UNIX seconds)."""
+    key = new_key()
+    name = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(root.certificate.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(datetime.fromtimestamp(now - 60, UTC))
+        .not_valid_after(datetime.fromtimestamp(now + 3600, UTC))
+        .add_extension(name, critical=True)
+    )
+    return Leaf(builder.sign(root.key, hashes.SHA256()), key)
 
 
 @asynccontextmanager
@@ -59,12 +81,13 @@ async def serving(leaf: Leaf, directory: Path, handler: Handler) -> AsyncIterato
         task = asyncio.current_task()
         assert task is not None
         open_tasks.add(task)
-        with suppress(ConnectionError, ssl.SSLError, asyncio.IncompleteReadError):
+        # Whoever cancels it has what it wants: asyncio would report a cancelled connection as an error.
+        with suppress(ConnectionError, ssl.SSLError, asyncio.IncompleteReadError, asyncio.CancelledError):
             await _serve(reader, writer, handler, server_state.requests)
-        open_tasks.discard(task)
-        writer.close()
-        with suppress(ConnectionError, ssl.SSLError, TimeoutError):
+        with suppress(ConnectionError, ssl.SSLError, TimeoutError, asyncio.CancelledError):
+            writer.close()
             await writer.wait_closed()
+        open_tasks.discard(task)
 
     server = await asyncio.start_server(connected, "127.0.0.1", 0, ssl=context)
     server_state.port = server.sockets[0].getsockname()[1]

@@ -11,6 +11,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 
 from identity.clock import NANOSECONDS
 from tests.support.certificates import CertificateAuthority, Leaf
+from tests.support.https_server import loopback_leaf
 
 TD = "home.test"
 
@@ -41,7 +42,7 @@ class Script:
 
 @dataclass(frozen=True)
 class Web:
-    """An authority of web servers, and a certificate for localhost."""
+    """An authority of web servers, and a certificate for 127.0.0.1."""
 
     ca_file: Path
     leaf: Leaf
@@ -63,4 +64,4 @@ def web(tmp_path_factory: pytest.TempPathFactory) -> Web:
     root = CertificateAuthority.root("web.test", now=now, uri="")
     path = tmp_path_factory.mktemp("web") / "ca.pem"
     path.write_bytes(root.certificate.public_bytes(Encoding.PEM))
-    return Web(path, root.issue(not_before=now - 60, not_after=now + 3600, dns=["localhost"]))
+    return Web(path, loopback_leaf(root, now))

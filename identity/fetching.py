@@ -1,0 +1,125 @@
+"""Asks one configured HTTPS address and takes no more than was meant: no redirect, no proxy, bounded size and time."""
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import httpx
+
+from identity.errors import IdentityError
+
+MAX_BYTES = 1024 * 1024
+"""Largest answer taken unless told otherwise (bytes)."""
+
+TIMEOUT_SECONDS = 10.0
+"""Longest time for a whole answer unless told otherwise."""
+
+Inspect = Callable[[ssl.SSLObject], None]
+"""Looks at the TLS connection before anything of the answer is taken; raises to refuse it."""
+
+
+class FetchError(IdentityError):
+    """An address did not answer, or not with what was asked for."""
+
+
+def https_url(url: str) -> str:
+    """Return an address if it may be asked: https, a host, and neither user, query nor fragment.
+
+    Raises:
+        FetchError: the rule that it breaks.
+    """
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError as error:
+        raise FetchError(f"{url[:200]!r} is not an address: {error}") from error
+    if parts.scheme != "https" or not parts.hostname:
+        raise FetchError(f"{url[:200]!r} is not an https address; nothing is fetched without TLS")
+    if parts.username is not None or parts.query or parts.fragment or "?" in url or "#" in url or port == 0:
+        raise FetchError(f"{url[:200]!r} has a user, query or fragment, which an address here must not have")
+    if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
+        raise FetchError(f"{url[:200]!r} has characters that an address must not have")
+    return url
+
+
+def tls_context(ca_file: Path | None) -> ssl.SSLContext:
+    """Return a client's TLS settings: host names checked against the system's authorities, or those of a PEM file.
+
+    Raises:
+        FetchError: the file cannot be used.
+    """
+    try:
+        context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
+    except (OSError, ssl.SSLError) as error:
+        raise FetchError(f"the authorities {ca_file} cannot be used: {error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+async def fetch(
+    url: str,
+    tls: ssl.SSLContext,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    content: bytes | None = None,
+    statuses: frozenset[int] = frozenset({200}),
+    max_bytes: int = MAX_BYTES,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    inspect: Inspect | None = None,
+) -> bytes:
+    """Return the body of the answer.
+
+    Raises:
+        FetchError: no connection, no trust in the server, another status, a redirect, too large or too slow.
+    """
+    https_url(url)
+    try:
+        async with asyncio.timeout(timeout_seconds):
+            return await _fetch(url, tls, method, headers or {}, content, statuses, max_bytes, inspect)
+    except TimeoutError:
+        raise FetchError(f"{url} did not answer within {timeout_seconds:g} seconds") from None
+    except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError) as error:
+        raise FetchError(f"{url} cannot be fetched: {error or type(error).__name__}") from error
+
+
+async def _fetch(
+    url: str,
+    tls: ssl.SSLContext,
+    method: str,
+    headers: Mapping[str, str],
+    content: bytes | None,
+    statuses: frozenset[int],
+    max_bytes: int,
+    inspect: Inspect | None,
+) -> bytes:
+    sent = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "govgateway", **headers}
+    async with (
+        httpx.AsyncClient(verify=tls, trust_env=False, follow_redirects=False, timeout=None) as client,  # noqa: S113 - the whole is timed by the caller
+        client.stream(method, url, headers=sent, content=content) as response,
+    ):
+        if inspect is not None:
+            inspect(_tls_of(response, url))
+        if response.is_redirect or 300 <= response.status_code < 400:
+            raise FetchError(f"{url} redirects ({response.status_code}), which is never followed; configure the target")
+        if response.status_code not in statuses:
+            raise FetchError(f"{url} answered {response.status_code}")
+        if response.headers.get("content-encoding", "identity").lower() != "identity":
+            raise FetchError(f"{url} sent a compressed answer, which was not asked for")
+        body = bytearray()
+        async for chunk in response.aiter_raw(65_536):
+            body += chunk
+            if len(body) > max_bytes:
+                raise FetchError(f"{url} sent more than {max_bytes} bytes")
+        return bytes(body)
+
+
+def _tls_of(response: httpx.Response, url: str) -> ssl.SSLObject:
+    stream: Any = response.extensions.get("network_stream")
+    found = stream.get_extra_info("ssl_object") if stream is not None else None
+    if found is None:
+        raise FetchError(f"{url}: the TLS connection cannot be examined, so the server is not trusted")
+    return found  # type: ignore[no-any-return]  # untyped in httpcore
