@@ -23,7 +23,7 @@ from grpclib.server import Stream
 
 from identity.bundle import TrustBundle
 from identity.workload_api import messages as m
-from identity.workload_api.service import Caller, admit, statuses
+from identity.workload_api.service import Caller, admit, confirm, statuses
 from identity.workload_api.source import Selectors, WorkloadObserver, WorkloadSource, X509Context, X509Svid
 
 DEFAULT, ROOTCA, ALL = "default", "ROOTCA", "ALL"
@@ -83,6 +83,7 @@ class SecretService:
                     names = wanted
                 if changes is not None and changes.done():
                     changes, due = None, True
+                    confirm(self._caller, self._observer)
                 if due and names is not None:
                     if changes is not None:
                         changes.cancel()

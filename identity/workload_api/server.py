@@ -9,15 +9,9 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from grpclib.config import Configuration
-from grpclib.encoding.proto import ProtoCodec
-from grpclib.events import _DispatchServerEvents
-from grpclib.protocol import H2Protocol
-from grpclib.server import Handler
-from h2.config import H2Configuration
-
 from identity.attestation.process import ProcessError, ProcessEvidence, attest_process
 from identity.errors import IdentityError
+from identity.workload_api.bounds import BoundedProtocol
 from identity.workload_api.sds import SecretService
 from identity.workload_api.service import WorkloadService
 from identity.workload_api.source import Selectors, WorkloadObserver, WorkloadSource
@@ -28,14 +22,15 @@ CONNECTIONS_PER_USER = 2048
 CONNECTIONS = 16_384
 """Open connections in all."""
 
+STREAMS_PER_USER = 8192
+"""Calls of one user id under way."""
+
 CALLS_PER_SECOND = 50.0
 CALL_BURST = 500
 """Attestations of one user id: so many at once, then so many a second."""
 
 _USERS = 65_536
 """User ids whose budgets are kept."""
-
-_H2 = H2Configuration(client_side=False, header_encoding="ascii")
 
 
 class WorkloadApiError(IdentityError):
@@ -64,12 +59,17 @@ class WorkloadServer:
         self._open: Counter[int] = Counter()
         self._budgets: dict[int, _Budget] = {}
         self._connections: set[_Connection] = set()
-        self._config = Configuration().__for_server__()
+        self._streams: Counter[int] = Counter()
 
     @property
     def connections(self) -> int:
         """Open connections."""
         return len(self._connections)
+
+    @property
+    def streams(self) -> int:
+        """Calls under way."""
+        return self._streams.total()
 
     async def start(self) -> None:
         """Begin to listen. A socket that nobody listens on any more is replaced.
@@ -128,18 +128,29 @@ class WorkloadServer:
         self._observer.attested(uid, evidence.pid, found)
         return found
 
-    def handler(self, evidence: ProcessEvidence) -> Handler:
-        """Return what answers the requests of one process."""
+    def protocol(self, evidence: ProcessEvidence) -> BoundedProtocol:
+        """Return the HTTP/2 side of a connection, which answers the requests of one process."""
         caller = _Caller(self, evidence)
         mapping = {
             **WorkloadService(self._source, caller, self._observer).__mapping__(),
             **SecretService(self._source, caller, self._observer).__mapping__(),
         }
-        return Handler(mapping, ProtoCodec(), None, _DispatchServerEvents())
+        uid = evidence.uid
+        return BoundedProtocol(
+            mapping, lambda: self._stream_opened(uid), lambda: self._stream_closed(uid), self.refused
+        )
 
-    def protocol(self, handler: Handler) -> H2Protocol:
-        """Return the HTTP/2 side of a connection."""
-        return H2Protocol(handler, self._config, _H2)
+    def _stream_opened(self, uid: int) -> bool:
+        if self._streams[uid] >= STREAMS_PER_USER:
+            self._observer.refused("streams", f"user {uid} has too many calls under way")
+            return False
+        self._streams[uid] += 1
+        return True
+
+    def _stream_closed(self, uid: int) -> None:
+        self._streams[uid] -= 1
+        if not self._streams[uid]:
+            del self._streams[uid]
 
     def refused(self, rule: str, detail: str) -> None:
         """Tell that a connection was refused."""
@@ -156,6 +167,9 @@ class _Caller:
     async def selectors(self) -> Selectors:
         return await self._server.selectors(self._evidence)
 
+    def confirm(self) -> None:
+        self._evidence.confirm()
+
 
 class _Connection(asyncio.Protocol):
     """One connection: its process is taken hold of before a byte is read; then grpclib's protocol does the rest."""
@@ -163,7 +177,7 @@ class _Connection(asyncio.Protocol):
     def __init__(self, server: WorkloadServer) -> None:
         self._server = server
         self._evidence: ProcessEvidence | None = None
-        self._inner: H2Protocol | None = None
+        self._inner: BoundedProtocol | None = None
         self._transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -181,7 +195,7 @@ class _Connection(asyncio.Protocol):
             transport.abort()
             return
         self._evidence = evidence
-        self._inner = self._server.protocol(self._server.handler(evidence))
+        self._inner = self._server.protocol(evidence)
         self._inner.connection_made(transport)
 
     def data_received(self, data: bytes) -> None:

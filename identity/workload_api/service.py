@@ -28,6 +28,9 @@ class Caller(Protocol):
     async def selectors(self) -> Selectors:
         """Return what is known of it; raises `ProcessError`."""
 
+    def confirm(self) -> None:
+        """Check that it is still the one that connected; raises `ProcessError`."""
+
 
 class WorkloadService:
     """Answers one connection."""
@@ -61,7 +64,8 @@ class WorkloadService:
         async def build(selectors: Selectors) -> m.Message:
             response = m.X509BundlesResponse()
             for name, bundle in self._source.bundles(selectors).items():
-                response.bundles[f"spiffe://{name}"] = b"".join(bundle.authorities)
+                if bundle.authorities:
+                    response.bundles[f"spiffe://{name}"] = b"".join(bundle.authorities)
             return response
 
         await self._serve(stream, build)
@@ -115,6 +119,7 @@ class WorkloadService:
                 await stream.send_message(message)
                 sent = content
             await self._source.changed(selectors, version)
+            confirm(self._caller, self._observer)
 
     async def _admit(self, stream: "Stream[Any, Any]") -> Selectors:
         if stream.metadata is None or stream.metadata.get(HEADER) != "true":
@@ -134,9 +139,25 @@ async def admit(source: WorkloadSource, caller: Caller, observer: WorkloadObserv
     try:
         return await caller.selectors()
     except ProcessError as error:
-        observer.refused(error.rule, str(error))
-        status = Status.RESOURCE_EXHAUSTED if error.rule == "rate" else Status.PERMISSION_DENIED
-        raise GRPCError(status, str(error)) from error
+        raise _not_admitted(error, observer) from error
+
+
+def confirm(caller: Caller, observer: WorkloadObserver) -> None:
+    """Check before something is pushed that the socket was not left to another process.
+
+    Raises:
+        GRPCError: the process that connected has ended, or runs another program.
+    """
+    try:
+        caller.confirm()
+    except ProcessError as error:
+        raise _not_admitted(error, observer) from error
+
+
+def _not_admitted(error: ProcessError, observer: WorkloadObserver) -> GRPCError:
+    observer.refused(error.rule, str(error))
+    status = Status.RESOURCE_EXHAUSTED if error.rule == "rate" else Status.PERMISSION_DENIED
+    return GRPCError(status, str(error))
 
 
 class _Statuses:
@@ -177,7 +198,8 @@ def x509_response(context: X509Context) -> m.Message:
             hint=hint,
         )
     for name, bundle in context.federated.items():
-        response.federated_bundles[f"spiffe://{name}"] = b"".join(bundle.authorities)
+        if bundle.authorities:  # clients take a domain that is left out for withdrawn; an empty bundle they cannot read
+            response.federated_bundles[f"spiffe://{name}"] = b"".join(bundle.authorities)
     return response
 
 
