@@ -83,7 +83,7 @@ class OidcAttestor:
         await self._use(token.signed, int(claims["exp"]) + issuer.leeway_seconds)
         return Attested(
             node_id(self._trust_domain, self.name, issuer.name, sha256(subject.encode()).hexdigest()),
-            frozenset({f"oidc:provider:{issuer.name}", *_selectors(issuer, claims)}),
+            frozenset(_selectors(issuer, claims)),
             self._used is None,
         )
 

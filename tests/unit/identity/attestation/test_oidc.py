@@ -114,7 +114,6 @@ async def refusal(attestor, silent, token):
 async def test_a_github_job_gets_selectors_of_the_configured_claims_alone(issuer, attestor, silent):
     attested = await attestor.attest({"token": issuer.token()}, silent)
     assert attested.selectors == {
-        "oidc:provider:github",
         "oidc:github:sub:repo:acme/payments:environment:production",
         "oidc:github:repository:acme/payments",
         "oidc:github:ref:refs/heads/main",
@@ -136,7 +135,6 @@ async def test_a_gitlab_job_by_joserfc_on_an_elliptic_curve(issuer, web, clock, 
     attestor = make(issuer, web, clock, name="gitlab", claims=("project_path", "ref_protected"))
     attested = await attestor.attest({"token": token}, silent)
     assert attested.selectors == {
-        "oidc:provider:gitlab",
         "oidc:gitlab:project_path:acme/web",
         "oidc:gitlab:ref_protected:true",
     }
@@ -146,7 +144,6 @@ async def test_claims_of_a_cloud_machine_inside_objects_and_lists(issuer, web, c
     names = ("google.compute_engine.instance_id", "google.none.x", "email_verified", "groups", "google")
     attested = await make(issuer, web, clock, name="gcp", claims=names).attest({"token": issuer.token(CLOUD)}, silent)
     assert attested.selectors == {
-        "oidc:provider:gcp",
         "oidc:gcp:google.compute_engine.instance_id:42",
         "oidc:gcp:email_verified:true",
         "oidc:gcp:groups:ops",
