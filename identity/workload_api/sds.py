@@ -2,7 +2,9 @@
 
 `default` is the first X.509-SVID, a SPIFFE ID with a path is the SVID of that ID; `ROOTCA` is the own trust bundle,
 `spiffe://domain` that of a domain, `ALL` all of them. No name means every SVID and every bundle by its SPIFFE ID.
-Bundles are given to Envoy's SPIFFE validator, which verifies each peer against its own domain's bundle only.
+Bundles are given to Envoy's SPIFFE validator, which verifies each peer against its own domain's bundle only. A domain
+whose bundle the workload may not see, or no longer, is answered with a validator that trusts nobody: on an error Envoy
+would go on trusting whom it trusted before.
 """
 
 import asyncio
@@ -22,6 +24,7 @@ from grpclib.const import Cardinality, Handler
 from grpclib.server import Stream
 
 from identity.bundle import TrustBundle
+from identity.spiffe_id import SpiffeIdError, TrustDomain
 from identity.workload_api import messages as m
 from identity.workload_api.service import Caller, admit, confirm, statuses
 from identity.workload_api.source import Selectors, WorkloadObserver, WorkloadSource, X509Context, X509Svid
@@ -105,6 +108,10 @@ class SecretService:
         with statuses(self._observer):
             context = await self._source.x509_context(selectors)
         secrets = _by_name(context)
+        for name in set(names) - set(secrets):
+            if _names_a_domain(name):
+                self._observer.refused("no-bundle", f"asked for the bundle of {name[:500]}")
+                secrets[name] = _validation(name, {})
         missing = sorted(set(names) - set(secrets) - {ROOTCA, ALL, DEFAULT})
         if missing:
             self._observer.refused("no-identity", f"asked for {', '.join(missing)[:500]}")
@@ -137,6 +144,14 @@ def _by_name(context: X509Context) -> dict[str, m.Message]:
     return secrets
 
 
+def _names_a_domain(name: str) -> bool:
+    scheme, _, domain = name.partition("://")
+    try:
+        return scheme == "spiffe" and TrustDomain(domain).name == domain
+    except SpiffeIdError:
+        return False
+
+
 def _certificate(name: str, svid: X509Svid) -> m.Message:
     secret = m.Secret(name=name)
     chain = "".join(map(ssl.DER_cert_to_PEM_cert, svid.chain))
@@ -149,7 +164,7 @@ def _certificate(name: str, svid: X509Svid) -> m.Message:
 def _validation(name: str, bundles: Mapping[str, TrustBundle]) -> m.Message:
     config = m.SPIFFECertValidatorConfig()
     for domain, bundle in bundles.items():
-        if bundle.authorities:  # Envoy refuses an empty bundle; without one it trusts nothing of the domain
+        if bundle.authorities:  # Envoy cannot read an empty bundle; a domain that is left out is not trusted
             config.trust_domains.add(name=domain).trust_bundle.inline_bytes = bundle.to_pem()
     secret = m.Secret(name=name)
     validator = secret.validation_context.custom_validator_config
