@@ -15,7 +15,7 @@ from joserfc.jwk import ECKey
 from identity.attestation import oidc_keys
 from identity.attestation.base import AttestationError, AttestationUnavailableError
 from identity.attestation.oidc import OidcAttestor
-from identity.attestation.oidc_token import OidcIssuer
+from identity.attestation.oidc_token import IssuerKey, OidcIssuer, parse_token, verify_token
 from identity.fetching import FetchError
 from identity.jwk import encode, public_jwk
 from identity.registry import Registry
@@ -270,6 +270,16 @@ async def test_one_issuer_cannot_speak_for_another(issuer, web, clock, silent, t
         assert await refusal(attestor, silent, signed(issuer, issuer.claims(iss=wrong))) == "oidc-issuer"
 
 
+def test_the_issuer_in_the_token_is_compared_also_when_its_keys_fit():
+    claims = {"iss": "https://b.test", "aud": AUDIENCE, "iat": 1000, "exp": 1300}
+    token = parse_token(jwt.encode(claims, RSA_KEY, algorithm="RS256", headers={"kid": "k"}))
+    keys = {"k": [IssuerKey(RSA_KEY.public_key())]}
+    assert verify_token(token, OidcIssuer("b", "https://b.test", AUDIENCE), keys, 1100) == claims
+    with pytest.raises(AttestationError) as caught:
+        verify_token(token, OidcIssuer("a", "https://a.test", AUDIENCE), keys, 1100)
+    assert caught.value.rule == "oidc-issuer"
+
+
 async def test_a_discovery_document_of_another_issuer_is_not_believed(issuer, attestor, silent):
     issuer.discovery["issuer"] = "https://other.test"
     assert await refusal(attestor, silent, issuer.token()) == "oidc-unavailable"
@@ -289,6 +299,8 @@ async def test_keys_may_lie_on_a_host_that_is_configured(issuer, web, clock, sil
     (tmp_path / "second").mkdir()
     async with running_issuer(web, tmp_path / "second", clock) as keys:
         issuer.discovery["jwks_uri"] = keys.url + "/keys"
+        assert await refusal(make(issuer, web, clock), silent, issuer.token()) == "oidc-unavailable"
+        assert keys.fetches == 0
         allowed = make(issuer, web, clock, key_hosts=frozenset({keys.url.removeprefix("https://")}))
         assert await allowed.attest({"token": issuer.token()}, silent)
 
