@@ -24,6 +24,7 @@ from gateway.upstream.http1.client import Http1Client
 from gateway.upstream.registry import BackendRegistry
 from identity.authority import Authority, AuthoritySettings, authority_dir, bundle_path
 from identity.bundle import TrustBundle, load_bundle
+from identity.federation import BundleEndpoint
 from identity.keys import SealedKeyManager
 from identity.registry import Registry
 from identity.sealing import decode_seal_key, read_private, write_private
@@ -140,7 +141,7 @@ def authority_settings(config: GatewayConfig) -> AuthoritySettings:
 
 
 def trust_bundles(config: GatewayConfig) -> dict[str, TrustBundle]:
-    """Read the bundle of the own trust domain and those of the federated ones.
+    """Read the bundle of the own trust domain and those of the federated ones that are given by file.
 
     Raises:
         BundleError: one cannot be read.
@@ -149,8 +150,29 @@ def trust_bundles(config: GatewayConfig) -> dict[str, TrustBundle]:
     for federated in config.identity.federated:
         if federated.trust_domain == config.trust_domain:
             raise ConfigError(f"identity.federated names the own trust domain {config.trust_domain}")
-        bundles[federated.trust_domain] = load_bundle(federated.trust_domain, federated.file)
+        if federated.url is None and federated.file is not None:
+            bundles[federated.trust_domain] = load_bundle(federated.trust_domain, federated.file)
     return bundles
+
+
+def federation_endpoints(config: GatewayConfig) -> list[BundleEndpoint]:
+    """Return where the bundles of the other federated domains are fetched.
+
+    Raises:
+        BundleError: an endpoint cannot be used, or the bundle to begin with cannot be read.
+    """
+    return [
+        BundleEndpoint(
+            trust_domain=each.trust_domain,
+            url=str(each.url),
+            profile=each.profile,
+            ca_file=each.ca_file,
+            server_id=each.server_id,
+            bootstrap=load_bundle(each.trust_domain, each.file) if each.file is not None else None,
+        )
+        for each in config.identity.federated
+        if each.url is not None
+    ]
 
 
 def _digest_key(path: Path) -> bytes:

@@ -13,6 +13,7 @@ import signal
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import asdict
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -82,7 +83,9 @@ def run_control(config_path: Path, config: GatewayConfig) -> int:
         )
         operations = _bind(config.operations.address, config.operations.port, "operations")
         admin = _bind(config.admin.address, config.admin.port, "admin") if config.admin.enabled else None
-        control = ControlProcess(config_path, runtime, admin, operations)
+        served = config.identity.endpoint
+        endpoint = _bind(served.address, served.port, "identity.endpoint") if served.enabled else None
+        control = ControlProcess(config_path, runtime, admin, operations, endpoint)
         status = asyncio.run(control.main(supervisor, data_plane))
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # everything is on disk: a second signal changes nothing
         return status
@@ -97,7 +100,9 @@ class ControlProcess:
         runtime: Runtime,
         admin_socket: socket.socket | None,
         operations_socket: socket.socket,
+        endpoint_socket: socket.socket | None,
     ) -> None:
+        self._endpoint_socket = endpoint_socket
         self._config_path = config_path
         self._runtime = runtime
         self._admin_socket = admin_socket
@@ -146,7 +151,7 @@ class ControlProcess:
         operations = await self._serve_operations(loop)
         status = 0
         try:
-            await self._identity.start()
+            await self._identity.start(self._endpoint_socket)
             await supervisor.start(START_SECONDS, on_event=self._worker_event, on_message=self._worker_message)
             if self._admin_socket is not None:
                 self._admin = self._admin_server(self._admin_socket)
@@ -213,12 +218,12 @@ class ControlProcess:
         async with self._reload_lock:
             try:
                 runtime, bundles = self._load_anew()
+                await self._identity.take(runtime.config, bundles)
             except (ConfigError, IdentityError) as error:
                 _log.error("reload-refused", by=by, detail=str(error))
                 self._audit.append("config.refused", {"principal": by, "cause": str(error)[:2000]})
                 raise ConfigError(str(error)) from error
             before, self._runtime = self._runtime, runtime
-            self._identity.take(runtime.config, bundles)
             if self._admin is not None:
                 self._admin.replace_tls(self._identity.material())
             workers = await self._reload_workers()
@@ -314,6 +319,8 @@ class ControlProcess:
             show_config=lambda: show_config(self.config),
             agents=self._agent_views,
             reload=self.reload,
+            federation=self._identity.federation,
+            refresh=self._identity.refresh,
             exchange=self._exchange(),
         )
         return ListenerServer(
@@ -389,6 +396,7 @@ class ControlProcess:
             "version": __version__,
             "trust_domain": self.config.trust_domain,
             "policy": {"revision": self.policies.revision, "data_digest": self.policies.data_digest},
+            "federation": [asdict(each) for each in self._identity.federation()],
             "certificate": {"serial": svid.serial, "not_after": svid.not_after},
             "parts": {name: {"ready": part.ready, "detail": part.detail} for name, part in self.parts().items()},
             "workers": [

@@ -5,7 +5,9 @@ what it returns.
 """
 
 import asyncio
+import socket
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,15 +19,22 @@ from audit.log import AuditLog
 from gateway import app
 from gateway.clock import NANOSECONDS, Clock, system_clock
 from gateway.config import GatewayConfig
+from gateway.errors import ConfigError
 from gateway.listener.tls import TlsMaterial
+from gateway.telemetry.listener import ListenerEvents
 from gateway.telemetry.operations import Part
 from identity.authority import IssuedSvid, key_pem
 from identity.bundle import TrustBundle
 from identity.errors import IdentityError
+from identity.federation import FederationStatus
+from identity.federation_manager import FederationManager
+from identity.federation_store import FederationStore
 from identity.registry import Registry, RegistrySnapshot
+from identity.remote_issuing import RemoteIssuer
 from identity.spiffe_id import TrustDomain
 
 if TYPE_CHECKING:
+    from gateway.identity_listener import IdentityListener
     from gateway.workload_identities import WorkloadIdentities
 
 _log = structlog.get_logger("govgateway.identity")
@@ -82,20 +91,31 @@ class IdentityServices:
         self.authority = app.open_authority(config, clock)
         self.registry: Registry = app.open_registry(config, clock)
         self.agents: RegistrySnapshot = self.registry.snapshot(entries=False)
-        self.bundles: Mapping[str, TrustBundle] = app.trust_bundles(config)
+        self._static: Mapping[str, TrustBundle] = app.trust_bundles(config)
+        self._federation = self._federate(config)
+        self._fetching: asyncio.Task[None] | None = None
+        self.bundles: Mapping[str, TrustBundle] = {**self._static, **self._federation.bundles()}
         self.gateway_id = TrustDomain(config.trust_domain).id(app.GATEWAY_PATH)
         self._failure = ""
         self._upkept = 0
-        self._bundles_taken = False
+        self._tls_changed = self._own_changed = self._bundles_changed = False
         self._workloads: WorkloadIdentities | None = None
+        self._listener: IdentityListener | None = None
         self._issue_own()
 
-    async def start(self) -> None:
+    async def start(self, endpoint: socket.socket | None) -> None:
         """Begin to serve what is configured.
 
+        Args:
+            endpoint: bound for the identity endpoint; None if it is off.
+
         Raises:
-            IdentityError: a socket cannot be made.
+            ConfigError, IdentityError: something cannot be served.
         """
+        self._fetching = asyncio.create_task(self._federation.run())
+        if endpoint is not None:
+            self._listener = self._identity_listener(endpoint)
+            await self._listener.start()
         if self._config.identity.workload_api.socket is not None:
             from gateway.workload_identities import WorkloadIdentities  # noqa: PLC0415 - see there
 
@@ -110,11 +130,17 @@ class IdentityServices:
             )
             await self._workloads.start()
 
-    def take(self, config: GatewayConfig, bundles: Mapping[str, TrustBundle]) -> None:
-        """Go on with a new configuration and its bundles."""
-        self._config = config
-        self._bundles_taken = bundles != self.bundles
-        self.bundles = bundles
+    async def take(self, config: GatewayConfig, bundles: Mapping[str, TrustBundle]) -> None:
+        """Go on with a new configuration and the bundles that its files have.
+
+        Raises:
+            IdentityError: a federated domain cannot be fetched as configured; nothing is taken then.
+        """
+        federation = self._federate(config)
+        await self._stop_fetching()
+        self._config, self._static, self._federation = config, bundles, federation
+        self._put_together()
+        self._fetching = asyncio.create_task(self._federation.run())
 
     def tls(self) -> dict[str, Any]:
         """Return what a worker needs to serve: certificate, key and bundles."""
@@ -142,27 +168,46 @@ class IdentityServices:
             raise RecordUnavailableError(str(error)) from error
 
     async def tick(self) -> Changes:
-        """Take in what other processes changed, and do what is due."""
-        tls = agents = False
-        try:
-            if self.registry.generation() != self.agents.generation:
-                self.agents = self.registry.snapshot(entries=False)
-                agents = True
-            tls = bundles = await self._tend_authority()
-            if self._own_is_due():
-                self._issue_own()
-                tls = True
-                _log.info("certificate-renewed", not_after=self.svid.not_after)
-            if self._workloads is not None:
-                await self._workloads.tick(bundles_changed=bundles or self._bundles_taken)
-                self._bundles_taken = False
-            await self._upkeep()
-            self._failure = ""
-        except (IdentityError, AuditUnavailableError) as error:
-            if str(error) != self._failure:
-                _log.error("identity-failed", detail=str(error))
-            self._failure = str(error)
-        return Changes(tls, agents)
+        """Take in what other processes changed, and do what is due. What fails keeps nothing else from being done."""
+        before, failures = self.agents, []
+        for step in (
+            self._look_at_inventory,
+            self._tend_authority,
+            self._renew_own,
+            self._tend_listener,
+            self._tend_workloads,
+            self._upkeep,
+        ):
+            try:
+                await step()
+            except (IdentityError, AuditUnavailableError, ConfigError) as error:
+                failures.append(str(error))
+        failure = "; ".join(dict.fromkeys(failures))
+        if failure and failure != self._failure:
+            _log.error("identity-failed", detail=failure)
+        self._failure = failure
+        tls, self._tls_changed = self._tls_changed, False
+        return Changes(tls, self.agents is not before)
+
+    async def _look_at_inventory(self) -> None:
+        if self.registry.generation() != self.agents.generation:
+            self.agents = self.registry.snapshot(entries=False)
+
+    async def _renew_own(self) -> None:
+        if self._own_is_due():
+            self._issue_own()
+            self._own_changed = self._tls_changed = True
+            _log.info("certificate-renewed", not_after=self.svid.not_after)
+
+    async def _tend_listener(self) -> None:
+        if self._listener is not None:
+            changed, self._own_changed = self._own_changed, False
+            self._listener.refresh(own_changed=changed)
+
+    async def _tend_workloads(self) -> None:
+        if self._workloads is not None:
+            changed, self._bundles_changed = self._bundles_changed, False
+            await self._workloads.tick(bundles_changed=changed)
 
     def parts(self) -> dict[str, Part]:
         """Return readiness: the certificate, and everything that lets the gateway issue."""
@@ -174,6 +219,9 @@ class IdentityServices:
 
     async def close(self) -> None:
         """Stop serving and close the inventory."""
+        await self._stop_fetching()
+        if self._listener is not None:
+            await self._listener.close()
         if self._workloads is not None:
             await self._workloads.close()
         self.registry.close()
@@ -189,8 +237,70 @@ class IdentityServices:
         await asyncio.to_thread(self.registry.revocations.purge)
         await asyncio.to_thread(self.registry.forget_svids, now - FORGET_SECONDS)
 
-    async def _tend_authority(self) -> bool:
-        """Take the authority through its life; True if the bundle changed."""
+    def federation(self) -> tuple[FederationStatus, ...]:
+        """Return the state of each domain whose bundle is fetched."""
+        return self._federation.status()
+
+    async def refresh(self, trust_domain: str) -> FederationStatus:
+        """Fetch a federated domain's bundle now.
+
+        Raises:
+            BundleError: it is not fetched at all.
+        """
+        return await self._federation.refresh(trust_domain)
+
+    def _federate(self, config: GatewayConfig) -> FederationManager:
+        store = FederationStore(config.state_dir / "federation")
+        return FederationManager(app.federation_endpoints(config), store, self._federated, self._clock)
+
+    def _federated(self, trust_domain: str, bundle: TrustBundle | None) -> None:
+        """Take in another domain's bundle as it is now."""
+        self._put_together()
+        sequence = bundle.sequence if bundle is not None else -1
+        _log.warning("federation-changed", trust_domain=trust_domain, withdrawn=bundle is None, sequence=sequence)
+        with suppress(AuditUnavailableError):
+            fields = {"trust_domain": trust_domain, "withdrawn": bundle is None, "sequence": sequence}
+            self._audit.append("federation.changed", {"principal": str(self.gateway_id), **fields})
+
+    def _put_together(self) -> None:
+        own = self.authority.bundle()
+        bundles = {**self._static, **self._federation.bundles(), own.trust_domain: own}
+        if bundles != self.bundles:
+            self.bundles = bundles
+            self._tls_changed = self._bundles_changed = True
+
+    async def _stop_fetching(self) -> None:
+        if self._fetching is not None:
+            self._fetching.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._fetching
+
+    def _identity_listener(self, sock: socket.socket) -> "IdentityListener":
+        from gateway.identity_listener import IdentityListener  # noqa: PLC0415 - not loaded where it is off
+
+        issuer = RemoteIssuer(
+            authority=self.authority,
+            registry=self.registry,
+            gateway_id=str(self.gateway_id),
+            record=self.record,
+            clock=self._clock,
+            ttl_seconds=self._config.identity.svid_ttl_seconds,
+        )
+        return IdentityListener(
+            self._config.identity,
+            sock,
+            trust_domain=self._config.trust_domain,
+            registry=self.registry,
+            issuer=issuer,
+            bundle=self.authority.bundle,
+            own=lambda: (self.svid.chain_pem, self._key),
+            limits=self._config.listener.limits,
+            observer=ListenerEvents(self._audit),
+            clock=self._clock,
+        )
+
+    async def _tend_authority(self) -> None:
+        """Take the authority through its life."""
         authority = self.authority
         authority.refresh()
         for event in authority.tick():
@@ -200,12 +310,7 @@ class IdentityServices:
                 {"kind": event.kind, "authority": event.authority_id, "detail": event.detail},
             )
         await self._refuse_revoked()
-        bundle = authority.bundle()
-        if bundle.sequence == self.bundles[bundle.trust_domain].sequence:
-            return False
-        self.bundles = {**self.bundles, bundle.trust_domain: bundle}
-        _log.info("bundle-changed", trust_domain=bundle.trust_domain, sequence=bundle.sequence)
-        return True
+        self._put_together()
 
     async def _refuse_revoked(self) -> None:
         """Put revoked authorities into the inventory, where every worker sees them within a second."""

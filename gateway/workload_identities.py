@@ -46,6 +46,7 @@ class WorkloadIdentities:
             clock=clock,
             x509_ttl_seconds=config.svid_ttl_seconds,
             jwt_ttl_seconds=config.jwt_svid_ttl_seconds,
+            jwt_issuer=config.endpoint.issuer,
         )
         self._server = WorkloadServer(
             config.workload_api.socket, self._issuer, _Events(), mode=int(config.workload_api.mode, 8)

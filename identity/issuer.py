@@ -66,6 +66,7 @@ class Issuer:
         clock: Clock,
         x509_ttl_seconds: int = DEFAULT_X509_TTL_SECONDS,
         jwt_ttl_seconds: int = DEFAULT_JWT_TTL_SECONDS,
+        jwt_issuer: str = "",
         jitter: Callable[[float, float], float] = random.uniform,
     ) -> None:
         """Make one.
@@ -78,6 +79,7 @@ class Issuer:
             record: writes the audit log.
             clock: the time.
             x509_ttl_seconds, jwt_ttl_seconds: lifetimes where the entry has none of its own.
+            jwt_issuer: `iss` of JWT-SVIDs, for verifiers that know them by OIDC discovery; empty for none.
             jitter: draws from a range.
         """
         self._authority = authority
@@ -88,6 +90,7 @@ class Issuer:
         self._clock = clock
         self._x509_ttl = x509_ttl_seconds
         self._jwt_ttl = jwt_ttl_seconds
+        self._jwt_claims = {"iss": jwt_issuer} if jwt_issuer else {}
         self._jitter = jitter
         self._snapshot: RegistrySnapshot | None = None
         self._held: dict[str, _Held] = {}
@@ -301,7 +304,7 @@ class Issuer:
         if known is not None and now < known[1]:
             return known[0]
         ttl = entry.jwt_ttl_seconds or self._jwt_ttl
-        issued = self._authority.issue_jwt_svid(SpiffeId.parse(entry.spiffe_id), audience, ttl)
+        issued = self._authority.issue_jwt_svid(SpiffeId.parse(entry.spiffe_id), audience, ttl, self._jwt_claims)
         await self._note(entry, issued.jti, issued.expires_at, issued.key_id, "jwt-svid", {"audience": list(audience)})
         svid = JwtSvid(entry.spiffe_id, issued.token, entry.hint)
         if len(self._tokens) >= CACHED_TOKENS:

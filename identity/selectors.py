@@ -44,6 +44,11 @@ def _spiffe_id(value: str) -> bool:
     return True
 
 
+def _claim(value: str) -> bool:
+    issuer, _, rest = value.partition(":")
+    return bool(issuer) and _pair(rest)
+
+
 def _matches(pattern: re.Pattern[str]) -> _Check:
     return lambda value: pattern.fullmatch(value) is not None
 
@@ -106,12 +111,13 @@ _TYPES: Mapping[str, _Keys] = MappingProxyType(
             "serialnumber": (_hexadecimal, "digits of a-f and 0-9"),
             "san": _TEXT,
         },
-        "oidc": {"iss": _TEXT, "sub": _TEXT, "aud": _TEXT, "provider": _TEXT, "claim": _PAIR},
         "join_token": {"id": _TEXT, "token": _TEXT},
     }
 )
 
-_WHOLE: Mapping[str, tuple[_Check, str]] = MappingProxyType({"spiffe_id": (_spiffe_id, "a SPIFFE ID")})
+_WHOLE: Mapping[str, tuple[_Check, str]] = MappingProxyType(
+    {"spiffe_id": (_spiffe_id, "a SPIFFE ID"), "oidc": (_claim, "ISSUER:CLAIM:VALUE")}
+)
 """Types whose value has no key."""
 
 

@@ -1,6 +1,7 @@
 """The routes of the control plane, with their OpenAPI description."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import asdict
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Request
@@ -13,6 +14,8 @@ from gateway import __version__
 from gateway.admin.access import AccessControl, Caller
 from gateway.admin.token_exchange import ExchangeError
 from gateway.errors import ConfigError, GatewayError, MediaTypeError, NotFoundError, RequestError
+from identity.errors import BundleError
+from identity.federation import FederationStatus
 from identity.verification import PeerIdentity
 
 _NO_STORE = {"cache-control": "no-store"}
@@ -71,6 +74,8 @@ class Control(BaseModel):
     show_config: Callable[[], dict[str, Any]]
     agents: Callable[[], list[AgentView]]
     reload: Callable[[str], Awaitable[Reloaded]]
+    federation: Callable[[], tuple[FederationStatus, ...]]
+    refresh: Callable[[str], Awaitable[FederationStatus]]
     exchange: Callable[[bytes, PeerIdentity], Awaitable[dict[str, Any]]] | None = None
 
 
@@ -102,6 +107,21 @@ def create_admin_app(access: AccessControl, control: Control) -> FastAPI:
     )
     async def agents() -> list[AgentView]:
         return control.agents()
+
+    @app.get("/v1/federation", summary="Federated trust domains and their bundles", dependencies=[status_read])
+    async def federation() -> list[dict[str, Any]]:
+        return [asdict(each) for each in control.federation()]
+
+    @app.post(
+        "/v1/federation/{trust_domain}/refresh",
+        summary="Fetch a federated domain's bundle now (admin.federation.refresh)",
+        dependencies=[Depends(access.requires("admin.federation.refresh"))],
+    )
+    async def refresh(trust_domain: str) -> dict[str, Any]:
+        try:
+            return asdict(await control.refresh(trust_domain))
+        except BundleError as error:
+            raise NotFoundError(str(error)) from error
 
     @app.post(
         "/v1/config/reload",

@@ -26,7 +26,9 @@ def jwt(
         agent = registry.get(spiffe_id)
         if agent.status != "active":
             fail(f"{agent.id} is {agent.status}; only active identities get a token.")
-        issued = open_authority(loaded).issue_jwt_svid(SpiffeId.parse(agent.id), audience, ttl)
+        issuer = loaded.identity.endpoint.issuer
+        claims = {"iss": issuer} if issuer else {}
+        issued = open_authority(loaded).issue_jwt_svid(SpiffeId.parse(agent.id), audience, ttl, claims)
         registry.record_svid(issued.jti, agent.id, issued.expires_at, authority_id=issued.key_id)
     record(
         loaded,

@@ -133,10 +133,21 @@ def _resolve(config: GatewayConfig, base: Path) -> GatewayConfig:
             update={key: absolute(value) for key in keys if (value := getattr(section, key)) is not None}
         )
 
+    attestation = config.identity.attestation
+    attestation = attestation.model_copy(
+        update={
+            "x509pop": attestation.x509pop
+            and attestation.x509pop.model_copy(update={"ca_files": list(map(absolute, attestation.x509pop.ca_files))}),
+            "kubernetes": [located(each, "ca_file", "token_file") for each in attestation.kubernetes],
+            "oidc": [located(each, "ca_file") for each in attestation.oidc],
+        }
+    )
     identity = config.identity.model_copy(
         update={
             "seal_key": reference(config.identity.seal_key),
-            "federated": [located(each, "file") for each in config.identity.federated],
+            "federated": [located(each, "file", "ca_file") for each in config.identity.federated],
+            "endpoint": located(config.identity.endpoint, "cert_file", "key_file"),
+            "attestation": attestation,
             "authority": located(config.identity.authority, "upstream_cert_file", "upstream_key_file"),
             "workload_api": located(config.identity.workload_api, "socket"),
         }

@@ -86,10 +86,31 @@ class Operations(Section):
 
 
 class FederatedBundle(Section):
-    """A foreign trust domain whose members may connect."""
+    """A foreign trust domain whose members may connect; its bundle comes from a file, or is fetched."""
 
     trust_domain: TrustDomainName = Field(description="Name of the foreign trust domain.")
-    file: Path = Field(description="Its SPIFFE bundle (JWKS) or its CA certificates (PEM).")
+    file: Path | None = Field(
+        None,
+        description="Its SPIFFE bundle (JWKS) or its CA certificates (PEM); with a URL, the bundle to begin with.",
+    )
+    url: HttpUrl | None = Field(None, description="Its bundle endpoint, https.")
+    profile: Literal["https_web", "https_spiffe"] = Field(
+        "https_web", description="How the endpoint proves itself: by a host name, or by a SPIFFE ID."
+    )
+    server_id: str = Field("", description="With https_spiffe: SPIFFE ID of the endpoint.")
+    ca_file: Path | None = Field(
+        None, description="With https_web: CA certificates (PEM) of the endpoint; default: the system's."
+    )
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.file is None and self.url is None:
+            raise ValueError("give a file, a url, or both")
+        if self.url is None and (self.server_id or self.ca_file is not None):
+            raise ValueError("server_id and ca_file say how the url proves itself, and there is none")
+        if self.url is not None and self.profile == "https_spiffe" and (self.file is None or not self.server_id):
+            raise ValueError("https_spiffe needs server_id, and a file with the bundle to begin with")
+        return self
 
 
 class JwtBearer(Section):
@@ -125,6 +146,72 @@ class WorkloadApi(Section):
     mode: str = Field(
         "0777", pattern=r"^0?[0-7]{3}$", description="Permissions of the socket; workloads of any user may connect."
     )
+
+
+class IdentityEndpoint(Section):
+    """HTTPS for others, without a client certificate: trust bundle, OIDC discovery, attestation of nodes."""
+
+    enabled: bool = Field(False, description="Whether it listens.")
+    address: str = Field("127.0.0.1", description="Address to listen on.")
+    port: Port = Field(8445, description="TCP port; 0 takes a free one.")
+    cert_file: Path | None = Field(
+        None,
+        description="Certificate chain (PEM) for clients that check host names (https_web); "
+        "default: the gateway's own X.509-SVID (https_spiffe).",
+    )
+    key_file: Path | None = Field(None, description="Key (PEM) of that certificate.")
+    issuer: str = Field(
+        "",
+        description="Issuer (iss) of JWT-SVIDs, the https URL under which others reach this endpoint; empty: no OIDC.",
+    )
+    attempts_per_minute: int = Field(30, ge=1, description="Attestations that one source address may try a minute.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.cert_file is None) != (self.key_file is None):
+            raise ValueError("cert_file and key_file go together")
+        return self
+
+
+class X509PopAttestation(Section):
+    """Nodes that hold the key of a certificate of another authority."""
+
+    ca_files: list[Path] = Field(min_length=1, description="Authorities (PEM) whose certificates are taken.")
+
+
+class K8sAttestation(Section):
+    """Pods of a Kubernetes cluster, by their projected service-account tokens."""
+
+    name: Name = Field(description="Name of the cluster, as in selectors.")
+    api_url: HttpUrl = Field(description="Its API server, https.")
+    ca_file: Path = Field(description="CA certificates (PEM) of the API server.")
+    token_file: Path = Field(description="The gateway's own token, which may create TokenReviews.")
+    audience: str = Field(min_length=1, description="Audience that the tokens must be for.")
+    service_accounts: list[str] = Field(min_length=1, description="Those that may attest, as namespace:name.")
+
+
+class OidcAttestation(Section):
+    """Holders of ID tokens of an issuer: CI jobs, cloud machines, other platforms' workloads."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Name of the issuer, as in selectors.")
+    url: str = Field(description="The issuer, https, exactly as in iss.")
+    audience: str = Field(min_length=1, description="Audience that the tokens must be for.")
+    claims: list[str] = Field(["sub"], min_length=1, description="Claims that become selectors.")
+    algorithms: list[str] = Field(["RS256", "ES256"], min_length=1, description="Algorithms that it signs with.")
+    ca_file: Path | None = Field(None, description="CA certificates (PEM) of its servers; default: the system's.")
+    key_hosts: list[str] = Field([], description="Further hosts that its keys may lie on, as host or host:port.")
+    leeway_seconds: int = Field(0, ge=0, le=60, description="How far clocks may differ, seconds.")
+    max_age_seconds: int = Field(3600, ge=1, description="Oldest token taken, seconds.")
+    once: bool = Field(True, description="Take each token once only.")
+
+
+class Attestation(Section):
+    """How workloads on other machines prove themselves at the identity endpoint."""
+
+    join_tokens: bool = Field(False, description="By a token of 'govctl token create', once.")
+    x509pop: X509PopAttestation | None = Field(None, description="By a certificate of another authority.")
+    kubernetes: list[K8sAttestation] = Field([], description="By a service-account token of these clusters.")
+    oidc: list[OidcAttestation] = Field([], description="By an ID token of these issuers.")
 
 
 KeyType = Literal["ec-p256", "ec-p384", "rsa-2048", "rsa-3072", "rsa-4096"]
@@ -173,6 +260,8 @@ class Identity(Section):
     federated: list[FederatedBundle] = Field([], description="Foreign trust domains that may connect.")
     authority: AuthorityConfig = AuthorityConfig()
     workload_api: WorkloadApi = WorkloadApi()
+    endpoint: IdentityEndpoint = IdentityEndpoint()
+    attestation: Attestation = Attestation()
     jwt_svid_ttl_seconds: int = Field(300, ge=30, le=3600, description="Lifetime of a JWT-SVID, seconds.")
     jwt_bearer: JwtBearer = JwtBearer()
     delegation: Delegation = Delegation()

@@ -50,12 +50,15 @@ class StrictHttpProtocol(HttpToolsProtocol):
         peer: Peer,
         loop: asyncio.AbstractEventLoop,
         authenticate: Authenticate | None = None,
+        *,
+        anyone: bool = False,
     ) -> None:
         super().__init__(config, state, {}, loop)
         self._table = table
         self._limits = table.limits
         self._peer = self._caller = peer
         self._authenticate = authenticate
+        self._anyone = anyone
         self._phase = _IDLE
         self._buffer = bytearray()
         self._body: BodyReader | None = None
@@ -247,7 +250,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
         if self._authenticate is not None:
             peer = self._authenticate(peer, head.target.partition(b"?")[0].decode("ascii"), head.fields)
         self._caller = peer
-        if peer.identity is None:
+        if peer.identity is None and not self._anyone:
             self._start(head, None)
             return
         length = head.length
@@ -299,7 +302,7 @@ class StrictHttpProtocol(HttpToolsProtocol):
     def _take_early(self, data: bytes) -> None:
         """Note bytes that arrive while an answer is under way; they are not read, and not kept."""
         self._early += len(data)
-        if self._caller.identity is None:  # the body of a request whose head alone is answered
+        if self._caller.identity is None and not self._anyone:  # the body of a request whose head alone is answered
             if self._early > self._limits.body_bytes:
                 self.abort()
         elif self._early > EARLY_BYTES:

@@ -44,9 +44,18 @@ class ListenerServer:
         clock: Clock,
         shared_socket: bool = False,
         authenticate: Authenticate | None = None,
+        anyone: bool = False,
     ) -> None:
-        """Args: sock: bound. shared_socket: other processes accept from it too. authenticate: reads bearer tokens."""
+        """Make one.
+
+        Args:
+            sock: bound.
+            shared_socket: other processes accept from it too.
+            authenticate: reads bearer tokens.
+            anyone: also the bodies of callers that proved no identity are read; the application decides alone.
+        """
         self._authenticate = authenticate
+        self._anyone = anyone
         self._sock = sock
         self._shared_socket = shared_socket
         self._tls = tls
@@ -184,5 +193,11 @@ class ListenerServer:
 
     def _make_http(self, peer: Peer) -> StrictHttpProtocol:
         return StrictHttpProtocol(
-            self._config, self._state, self._table, peer, self._running_loop(), self._authenticate
+            self._config,
+            self._state,
+            self._table,
+            peer,
+            self._running_loop(),
+            self._authenticate,
+            anyone=self._anyone,
         )

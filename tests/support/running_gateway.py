@@ -59,12 +59,21 @@ class AgentFiles:
 class RunningGateway:
     """One gateway on ports of its own in a directory of its own."""
 
-    def __init__(self, directory: Path, backend: str, models: list[str], changes: dict[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        backend: str,
+        models: list[str],
+        changes: dict[str, Any] | None = None,
+        trust_domain: str = TRUST_DOMAIN,
+    ) -> None:
         self.directory = directory
+        self.trust_domain = trust_domain
         self.port, self.admin_port, self.operations_port = free_port(), free_port(), free_port()
+        self.endpoint_port = free_port()
         self.log_path = directory / "gateway.log"
         self._process: subprocess.Popen[bytes] | None = None
-        arguments = ["init", "--dir", str(directory), "--trust-domain", TRUST_DOMAIN, "--backend", backend]
+        arguments = ["init", "--dir", str(directory), "--trust-domain", trust_domain, "--backend", backend]
         for model in models:
             arguments += ["--model", model]
         govctl(directory.parent, *arguments)
@@ -73,6 +82,7 @@ class RunningGateway:
                 "listener": {"port": self.port},
                 "admin": {"port": self.admin_port},
                 "operations": {"port": self.operations_port},
+                "identity": {"endpoint": {"port": self.endpoint_port}},
             }
         )
         if changes:
@@ -179,14 +189,14 @@ class RunningGateway:
         return self.log_path.read_text(errors="replace")[-6000:] if self.log_path.exists() else ""
 
     def register(self, name: str, *, team: str = "research", kind: str = "agent", issue: bool = True) -> AgentFiles:
-        """Register `spiffe://gateway.test/<name>` and issue its certificate."""
-        identity = f"spiffe://{TRUST_DOMAIN}/{name}"
+        """Register an identity, by its ID or by the path of one of this trust domain, and issue its certificate."""
+        identity = name if name.startswith("spiffe://") else f"spiffe://{self.trust_domain}/{name}"
         govctl(
             self.directory,
             "agent", "register", identity, "--team", team, "--owner", "ada@gateway.test", "--purpose", "a test",
             "--kind", kind,
         )  # fmt: skip
-        files = AgentFiles(identity, self.directory / name.replace("/", "-"))
+        files = AgentFiles(identity, self.directory / name.removeprefix("spiffe://").replace("/", "-"))
         if issue:
             govctl(self.directory, "agent", "issue", identity, "--out", str(files.directory))
         return files
