@@ -1,20 +1,20 @@
 """Serves the Workload API and secret discovery on a Unix socket, each connection for the process that opened it."""
 
 import asyncio
-import os
 import socket
-import stat
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from identity.attestation.process import ProcessError, ProcessEvidence, attest_process
-from identity.errors import IdentityError
 from identity.workload_api.bounds import BoundedProtocol
+from identity.workload_api.listening import BACKLOG, WorkloadApiError, listen
 from identity.workload_api.sds import SecretService
 from identity.workload_api.service import WorkloadService
 from identity.workload_api.source import Selectors, WorkloadObserver, WorkloadSource
+
+__all__ = ["WorkloadApiError", "WorkloadServer"]
 
 CONNECTIONS_PER_USER = 2048
 """Open connections of one user id."""
@@ -31,10 +31,6 @@ CALL_BURST = 500
 
 _USERS = 65_536
 """User ids whose budgets are kept."""
-
-
-class WorkloadApiError(IdentityError):
-    """The socket cannot be served."""
 
 
 class WorkloadServer:
@@ -78,7 +74,9 @@ class WorkloadServer:
             WorkloadApiError: another process listens there, or the socket cannot be made.
         """
         loop = asyncio.get_running_loop()
-        self._server = await loop.create_unix_server(self._connection, sock=_bind(self._path, self._mode), backlog=1024)
+        self._server = await loop.create_unix_server(
+            self._connection, sock=listen(self._path, self._mode), backlog=BACKLOG
+        )
 
     async def close(self) -> None:
         """Stop listening and end every connection."""
@@ -240,43 +238,3 @@ class _Budget:
             return False
         self._left -= 1
         return True
-
-
-def _bind(path: Path, mode: int) -> socket.socket:
-    listening = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_stale(path)
-        previous = os.umask(0o777 & ~mode)
-        try:
-            listening.bind(str(path))
-        finally:
-            os.umask(previous)
-        listening.setblocking(False)
-    except OSError as error:
-        listening.close()
-        raise WorkloadApiError(
-            f"the Workload API cannot listen on {path}: {error.strerror or error}; choose another "
-            "identity.workload_api.socket, shorter than 108 bytes, in a directory that the gateway may write"
-        ) from error
-    except BaseException:
-        listening.close()
-        raise
-    return listening
-
-
-def _remove_stale(path: Path) -> None:
-    """Remove a socket that nobody listens on; anything else is left alone."""
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
-        return
-    if not stat.S_ISSOCK(status.st_mode):
-        raise WorkloadApiError(f"{path} is there and is no socket; remove it, or choose another path")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
-            return
-    raise WorkloadApiError(f"another process serves {path}; stop it, or choose another path")
