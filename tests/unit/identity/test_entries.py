@@ -91,7 +91,7 @@ def test_an_entry_is_kept_in_canonical_form():
         "k8s_psat:agent_ns:spire",
         "x509pop:subject:cn:node one",
         f"x509pop:ca:fingerprint:{'a1' * 20}",
-        "oidc:claim:repository:example/app",
+        "oidc:github:repository:example/app",
         "spiffe_id:spiffe://home.test/node/one",
     ],
 )
@@ -116,7 +116,7 @@ def test_selectors_that_attestors_report_are_taken(selector):
         (f"unix:sha256:{'AB' * 32}", "64 digits"),
         ("unix:user: kim", "without spaces"),
         ("docker:label:app", "NAME:VALUE"),
-        ("oidc:claim::x", "NAME:VALUE"),
+        ("oidc:github::x", "ISSUER:CLAIM:VALUE"),
         ("spiffe_id:home.test/node", "a SPIFFE ID"),
         ("kubernetes:ns:default", "no selectors of type"),
         ("unix:user:" + "x" * 2048, "at most 2048"),
