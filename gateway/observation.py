@@ -8,11 +8,13 @@ import structlog
 from prometheus_client import Histogram
 
 from gateway.authorization.engine import Decision
+from gateway.clock import NANOSECONDS, Clock, system_clock
 from gateway.errors import GatewayError, UnavailableError, UpstreamError
 from gateway.exchange import Exchange
 from gateway.quota.ledger import LimitReached
 from gateway.telemetry import metrics
 from gateway.telemetry.metrics import STAGES, StageTimes
+from gateway.usage import UsageTally
 
 _log = structlog.get_logger("govgateway.pipeline")
 
@@ -24,8 +26,10 @@ K = TypeVar("K")
 class Observation:
     """Metrics of one worker. Counts are added up here and moved into the shared metrics by `flush`."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Clock = system_clock) -> None:
         self.stages = StageTimes()
+        self.usage = UsageTally()
+        self._clock = clock
         self._in_flight = 0
         self._requests: Tally[tuple[str, int]] = Tally()
         self._decisions: Tally[bool] = Tally()
@@ -41,12 +45,22 @@ class Observation:
     def end(self, exchange: Exchange) -> None:
         """A call ended, whatever became of it."""
         self._in_flight -= 1
+        self._count(exchange)
         operation = exchange.call.operation if exchange.call is not None else "unknown"
         self._requests[operation, exchange.status] += 1
         marks = exchange.marks
         metrics.REQUEST_SECONDS.observe((perf_counter_ns() - marks[0]) / 1e9)
         if len(marks) == _FULL:
             self.stages.add(marks)
+
+    def _count(self, exchange: Exchange) -> None:
+        if exchange.peer is None:
+            return
+        now = self._clock() // NANOSECONDS
+        if exchange.intent is not None and exchange.call is not None:
+            self.usage.call(exchange.peer.id, exchange.call.resource_id, exchange.call.action, now)
+        elif exchange.agent is None:
+            self.usage.unknown(exchange.peer.id, now)
 
     def decided(self, decision: Decision) -> None:
         """The policy decided."""

@@ -40,6 +40,9 @@ _log = structlog.get_logger("govgateway.worker")
 HEARTBEAT_SECONDS = 0.25
 """How often a worker looks for changes of the inventory, flushes metrics and reports (seconds)."""
 
+USAGE_SECONDS = 5.0
+"""How often a worker tells the inventory who called what (seconds)."""
+
 SWITCH_SECONDS = 0.0005
 """How long the event loop may hold the interpreter while the audit writer waits for it (seconds)."""
 
@@ -96,11 +99,14 @@ class Worker:
             gc.freeze()
             self._channel.send({"type": "ready", "pid": os.getpid()})
             beat = asyncio.create_task(self._beat(registry, server))
+            counting = asyncio.create_task(self._count_usage(registry))
             seconds = await self._obey(server)
             await server.drain(seconds)
-            beat.cancel()
-            with suppress(asyncio.CancelledError):
-                await beat
+            for task in (beat, counting):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+            await self._store_usage(registry)
         finally:
             await upstream.close()
             await audit.close()
@@ -205,6 +211,19 @@ class Worker:
                 }
             )
             await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    async def _count_usage(self, registry: Registry) -> None:
+        while True:
+            await asyncio.sleep(USAGE_SECONDS)
+            await self._store_usage(registry)
+
+    async def _store_usage(self, registry: Registry) -> None:
+        rows = self._observation.usage.take()
+        try:
+            await asyncio.to_thread(registry.usage.record, rows)
+        except IdentityError as error:
+            self._observation.usage.give_back(rows)
+            _log.warning("usage-not-stored", detail=str(error))
 
     def _look_at_registry(self, registry: Registry) -> None:
         try:

@@ -217,18 +217,28 @@ def test_a_deleted_entry_takes_its_identity_with_it(home):
         eventually("it is gone", lambda: spiffe_id not in {str(s.spiffe_id) for s in client.fetch_x509_svids()})
 
 
-def test_short_lived_svids_are_renewed_at_half_their_life(home):
+def test_an_entry_sets_the_life_of_its_svids(home):
     spiffe_id = f"spiffe://{TRUST_DOMAIN}/agent/brief"
     home.entry(spiffe_id, f"unix:uid:{os.getuid()}", options=("--x509-ttl", "60", "--hint", "brief"))
-    with X509Source(
-        socket_path=home.address,
-        svid_picker=lambda svids: next((s for s in svids if str(s.spiffe_id) == spiffe_id), svids[0]),
-    ) as source:
-        eventually("it is granted", lambda: str(source.get_x509_context().default_svid.spiffe_id))
-        with WorkloadApiClient(home.address) as client:
-            svid = next(s for s in client.fetch_x509_svids() if str(s.spiffe_id) == spiffe_id)
+    eventually("it is granted", lambda: spiffe_id in fetch(home))
+    with WorkloadApiClient(home.address) as client:
+        svid = next(each for each in client.fetch_x509_svids() if str(each.spiffe_id) == spiffe_id)
     life = svid.leaf.not_valid_after_utc - svid.leaf.not_valid_before_utc
     assert life.total_seconds() == 70, "60 seconds, and 10 in the past for clocks that are behind"
+
+
+def test_the_inventory_knows_who_called_what_and_when(home, tmp_path):
+    with (
+        X509Source(socket_path=home.address) as source,
+        plain(home.gateway, files_of(source, tmp_path / "s")) as client,
+    ):
+        assert client.post("/v1/chat/completions", json=chat(MODEL)).status_code == 200
+
+    def shown() -> dict[str, Any]:
+        return json.loads(home.ctl("agent", "show", WORKLOAD, "--json").stdout)
+
+    agent = eventually("it is counted", lambda: shown() if shown()["calls"] else None)
+    assert 0 < agent["first_seen"] <= agent["last_seen"]
 
 
 def test_what_was_issued_outlives_a_restart_and_the_socket_comes_back(home, tmp_path):
