@@ -28,7 +28,8 @@ from audit.canonical import canonical
 from audit.errors import AuditUnavailableError
 from gateway import __version__, app
 from gateway.admin.access import AccessControl
-from gateway.admin.app import AgentView, Control, Reloaded, create_admin_app
+from gateway.admin.app import Control, Reloaded, create_admin_app
+from gateway.admin.inventory import inventory_routes
 from gateway.admin.token_exchange import TokenExchange
 from gateway.clock import NANOSECONDS, system_clock
 from gateway.config import GatewayConfig, load_config, show_config
@@ -317,7 +318,9 @@ class ControlProcess:
         control = Control(
             status=self.status,
             show_config=lambda: show_config(self.config),
-            agents=self._agent_views,
+            inventory=lambda access: inventory_routes(
+                access, self._identity.registry, self._identity.record, str(self._identity.gateway_id)
+            ),
             reload=self.reload,
             federation=self._identity.federation,
             refresh=self._identity.refresh,
@@ -410,21 +413,6 @@ class ControlProcess:
                 for worker in self._supervisor.workers
             ],
         }
-
-    def _agent_views(self) -> list[AgentView]:
-        return [
-            AgentView(
-                id=agent.id,
-                kind=agent.kind,
-                team=agent.team,
-                owner=agent.owner,
-                status=agent.status,
-                risk_tier=agent.risk_tier,
-                system=agent.system,
-                purpose=agent.purpose,
-            )
-            for agent in sorted(self.agents.agents.values(), key=lambda agent: agent.id)
-        ]
 
     async def _housekeeping(self) -> None:
         """Look for what other processes changed, and tend the gateway's identity."""

@@ -4,7 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import Depends, FastAPI, Request
+from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
@@ -43,19 +43,6 @@ class Reloaded(BaseModel):
     workers: int
 
 
-class AgentView(BaseModel):
-    """A non-human identity of the inventory."""
-
-    id: str
-    kind: str
-    team: str
-    owner: str
-    status: str
-    risk_tier: str
-    system: str
-    purpose: str
-
-
 class ExchangedToken(BaseModel):
     """The answer of a token exchange (RFC 8693, section 2.2.1)."""
 
@@ -72,7 +59,7 @@ class Control(BaseModel):
 
     status: Callable[[], dict[str, Any]]
     show_config: Callable[[], dict[str, Any]]
-    agents: Callable[[], list[AgentView]]
+    inventory: Callable[[AccessControl], APIRouter]
     reload: Callable[[str], Awaitable[Reloaded]]
     federation: Callable[[], tuple[FederationStatus, ...]]
     refresh: Callable[[str], Awaitable[FederationStatus]]
@@ -100,13 +87,7 @@ def create_admin_app(access: AccessControl, control: Control) -> FastAPI:
     async def config() -> dict[str, Any]:
         return control.show_config()
 
-    @app.get(
-        "/v1/agents",
-        summary="Registered identities (admin.agent.read)",
-        dependencies=[Depends(access.requires("admin.agent.read"))],
-    )
-    async def agents() -> list[AgentView]:
-        return control.agents()
+    app.include_router(control.inventory(access))
 
     @app.get("/v1/federation", summary="Federated trust domains and their bundles", dependencies=[status_read])
     async def federation() -> list[dict[str, Any]]:
