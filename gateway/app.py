@@ -114,8 +114,13 @@ def open_authority(config: GatewayConfig, clock: Clock = system_clock) -> Author
     """Open the trust domain's authority with the sealing key that the configuration names.
 
     Raises:
-        ConfigError: the sealing key cannot be had.
+        ConfigError: the sealing key cannot be had, or the trust domain is SPIRE's.
     """
+    if config.identity.source == "spire":
+        raise ConfigError(
+            "identity.source is spire: identities and their certificates are SPIRE's business; use spire-server entry, "
+            "and keep owner, team and state of each identity here with: govctl agent register"
+        )
     try:
         key = ReferenceStore().read(config.identity.seal_key)
     except UnavailableError as error:
@@ -146,6 +151,8 @@ def trust_bundles(config: GatewayConfig) -> dict[str, TrustBundle]:
     Raises:
         BundleError: one cannot be read.
     """
+    if config.identity.source == "spire":
+        return {}
     bundles = {config.trust_domain: load_bundle(config.trust_domain, bundle_path(config.state_dir))}
     for federated in config.identity.federated:
         if federated.trust_domain == config.trust_domain:

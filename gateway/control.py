@@ -26,6 +26,7 @@ from uvicorn.server import ServerState
 
 from audit.canonical import canonical
 from audit.errors import AuditUnavailableError
+from audit.log import AuditLog
 from gateway import __version__, app
 from gateway.admin.access import AccessControl
 from gateway.admin.app import Control, Reloaded, create_admin_app
@@ -34,6 +35,7 @@ from gateway.admin.token_exchange import TokenExchange
 from gateway.clock import NANOSECONDS, system_clock
 from gateway.config import GatewayConfig, load_config, show_config
 from gateway.errors import ConfigError, UnavailableError
+from gateway.gateway_identity import GatewayIdentity
 from gateway.identity_services import IdentityServices
 from gateway.listener.server import ListenerServer
 from gateway.listener.workers import Supervisor, WorkerEvent
@@ -144,7 +146,7 @@ class ControlProcess:
         loop = asyncio.get_running_loop()
         self._supervisor = supervisor
         self._audit = audit = app.open_audit_log(self.config, "control")
-        self._identity = IdentityServices(self.config, audit)
+        self._identity = _identity(self.config, audit)
         await self._record_start()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -341,6 +343,8 @@ class ControlProcess:
         if not delegation.enabled:
             return None
         identity = self._identity
+        if not isinstance(identity, IdentityServices):
+            return None
         exchange = TokenExchange(
             delegation,
             authority=identity.authority,
@@ -400,6 +404,7 @@ class ControlProcess:
             "trust_domain": self.config.trust_domain,
             "policy": {"revision": self.policies.revision, "data_digest": self.policies.data_digest},
             "federation": [asdict(each) for each in self._identity.federation()],
+            "identity": self._identity.status(),
             "certificate": {"serial": svid.serial, "not_after": svid.not_after},
             "parts": {name: {"ready": part.ready, "detail": part.detail} for name, part in self.parts().items()},
             "workers": [
@@ -425,6 +430,14 @@ class ControlProcess:
                 if self._admin is not None:
                     self._admin.replace_tls(self._identity.material())
             await asyncio.sleep(0.5)
+
+
+def _identity(config: GatewayConfig, audit: AuditLog) -> GatewayIdentity:
+    if config.identity.source == "spire":
+        from gateway.spire_identity import SpireIdentity  # noqa: PLC0415 - gRPC is loaded only where it is used
+
+        return SpireIdentity(config, audit)
+    return IdentityServices(config, audit)
 
 
 def _config_digest(config: GatewayConfig) -> str:

@@ -1,15 +1,10 @@
-"""What the gateway is and whom it knows: its authority, its own SVID, the trust bundles it verifies with.
-
-Runs in the control process alone. `tick` does everything that time or another process brings about; the caller acts on
-what it returns.
-"""
+"""The identity of a gateway with an authority of its own: what it issues, serves, and fetches from other domains."""
 
 import asyncio
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,17 +14,13 @@ from audit.log import AuditLog
 from gateway import app
 from gateway.clock import NANOSECONDS, Clock, system_clock
 from gateway.config import GatewayConfig
-from gateway.errors import ConfigError
-from gateway.listener.tls import TlsMaterial
+from gateway.gateway_identity import BY, GatewayIdentity, OwnSvid, Step
 from gateway.telemetry.listener import ListenerEvents
-from gateway.telemetry.operations import Part
-from identity.authority import IssuedSvid, key_pem
+from identity.authority import key_pem
 from identity.bundle import TrustBundle
-from identity.errors import IdentityError
 from identity.federation import FederationStatus
 from identity.federation_manager import FederationManager
 from identity.federation_store import FederationStore
-from identity.registry import Registry, RegistrySnapshot
 from identity.remote_issuing import RemoteIssuer
 from identity.spiffe_id import TrustDomain
 
@@ -39,45 +30,13 @@ if TYPE_CHECKING:
 
 _log = structlog.get_logger("govgateway.identity")
 
-UPKEEP_SECONDS = 60
-"""How often the inventory is tidied (seconds)."""
 
-FORGET_SECONDS = 30 * 86_400
-"""How long the inventory remembers a certificate after its end (seconds); the audit log remembers it for ever."""
-
-BY = "gateway"
-"""Who the inventory says did what the gateway does by itself."""
-
-
-class RecordUnavailableError(IdentityError):
-    """The audit log cannot be written, so nothing is issued."""
-
-
-@dataclass(frozen=True, slots=True)
-class Changes:
-    """What a tick brought.
-
-    Attributes:
-        tls: the own certificate or a bundle is another: listeners need new material.
-        agents: the inventory is another.
-    """
-
-    tls: bool
-    agents: bool
-
-
-class IdentityServices:
-    """The identity of one running gateway.
+class IdentityServices(GatewayIdentity):
+    """The identity of a gateway that is its trust domain's authority.
 
     Attributes:
         authority: signs for the trust domain.
-        registry: the inventory.
-        agents: the inventory as of the last tick.
-        svid: the gateway's own certificate.
-        bundles: trust bundles in force, by trust domain.
     """
-
-    svid: IssuedSvid
 
     def __init__(self, config: GatewayConfig, audit: AuditLog, clock: Clock = system_clock) -> None:
         """Open authority and inventory.
@@ -85,33 +44,20 @@ class IdentityServices:
         Raises:
             ConfigError, IdentityError: one of them cannot be opened.
         """
-        self._config = config
-        self._audit = audit
-        self._clock = clock
+        super().__init__(config, audit, clock)
         self.authority = app.open_authority(config, clock)
-        self.registry: Registry = app.open_registry(config, clock)
-        self.agents: RegistrySnapshot = self.registry.snapshot(entries=False)
         self._static: Mapping[str, TrustBundle] = app.trust_bundles(config)
         self._federation = self._federate(config)
         self._fetching: asyncio.Task[None] | None = None
-        self.bundles: Mapping[str, TrustBundle] = {**self._static, **self._federation.bundles()}
+        self.bundles = {**self._static, **self._federation.bundles()}
         self.gateway_id = TrustDomain(config.trust_domain).id(app.GATEWAY_PATH)
-        self._failure = ""
-        self._upkept = 0
-        self._tls_changed = self._own_changed = self._bundles_changed = False
+        self._own_changed = self._bundles_changed = False
         self._workloads: WorkloadIdentities | None = None
         self._listener: IdentityListener | None = None
         self._issue_own()
 
     async def start(self, endpoint: socket.socket | None) -> None:
-        """Begin to serve what is configured.
-
-        Args:
-            endpoint: bound for the identity endpoint; None if it is off.
-
-        Raises:
-            ConfigError, IdentityError: something cannot be served.
-        """
+        """See `GatewayIdentity.start`."""
         self._fetching = asyncio.create_task(self._federation.run())
         if endpoint is not None:
             self._listener = self._identity_listener(endpoint)
@@ -131,67 +77,16 @@ class IdentityServices:
             await self._workloads.start()
 
     async def take(self, config: GatewayConfig, bundles: Mapping[str, TrustBundle]) -> None:
-        """Go on with a new configuration and the bundles that its files have.
-
-        Raises:
-            IdentityError: a federated domain cannot be fetched as configured; nothing is taken then.
-        """
+        """See `GatewayIdentity.take`."""
         federation = self._federate(config)
         await self._stop_fetching()
         self._config, self._static, self._federation = config, bundles, federation
         self._put_together()
         self._fetching = asyncio.create_task(self._federation.run())
 
-    def tls(self) -> dict[str, Any]:
-        """Return what a worker needs to serve: certificate, key and bundles."""
-        return {
-            "type": "tls",
-            "chain": self.svid.chain_pem.decode(),
-            "key": self._key.decode(),
-            "not_after": self.svid.not_after,
-            "bundles": {name: bundle.to_jwks().decode() for name, bundle in self.bundles.items()},
-        }
-
-    def material(self) -> TlsMaterial:
-        """Return the TLS material of a listener that requires a certificate."""
-        return TlsMaterial.from_bundles(self.svid.chain_pem, self._key, self.bundles)
-
-    async def record(self, record_type: str, fields: dict[str, Any]) -> None:
-        """Write an audit record and wait until it is durable.
-
-        Raises:
-            RecordUnavailableError: it cannot be written.
-        """
-        try:
-            await self._audit.append(record_type, {"principal": str(self.gateway_id), **fields}).durable()
-        except AuditUnavailableError as error:
-            raise RecordUnavailableError(str(error)) from error
-
-    async def tick(self) -> Changes:
-        """Take in what other processes changed, and do what is due. What fails keeps nothing else from being done."""
-        before, failures = self.agents, []
-        for step in (
-            self._look_at_inventory,
-            self._tend_authority,
-            self._renew_own,
-            self._tend_listener,
-            self._tend_workloads,
-            self._upkeep,
-        ):
-            try:
-                await step()
-            except (IdentityError, AuditUnavailableError, ConfigError) as error:
-                failures.append(str(error))
-        failure = "; ".join(dict.fromkeys(failures))
-        if failure and failure != self._failure:
-            _log.error("identity-failed", detail=failure)
-        self._failure = failure
-        tls, self._tls_changed = self._tls_changed, False
-        return Changes(tls, self.agents is not before)
-
-    async def _look_at_inventory(self) -> None:
-        if self.registry.generation() != self.agents.generation:
-            self.agents = self.registry.snapshot(entries=False)
+    def steps(self) -> Sequence[Step]:
+        """See `GatewayIdentity.steps`."""
+        return self._tend_authority, self._renew_own, self._tend_listener, self._tend_workloads
 
     async def _renew_own(self) -> None:
         if self._own_is_due():
@@ -209,14 +104,6 @@ class IdentityServices:
             changed, self._bundles_changed = self._bundles_changed, False
             await self._workloads.tick(bundles_changed=changed)
 
-    def parts(self) -> dict[str, Part]:
-        """Return readiness: the certificate, and everything that lets the gateway issue."""
-        now = self._clock() // NANOSECONDS
-        return {
-            "certificate": Part(now < self.svid.not_after, "the gateway's certificate has expired"),
-            "identity": Part(not self._failure, self._failure),
-        }
-
     async def close(self) -> None:
         """Stop serving and close the inventory."""
         await self._stop_fetching()
@@ -224,18 +111,7 @@ class IdentityServices:
             await self._listener.close()
         if self._workloads is not None:
             await self._workloads.close()
-        self.registry.close()
-
-    async def _upkeep(self) -> None:
-        """Once a minute: suspend what has expired, forget what has passed."""
-        now = self._clock() // NANOSECONDS
-        if now < self._upkept + UPKEEP_SECONDS:
-            return
-        self._upkept = now
-        for agent in await asyncio.to_thread(lambda: self.registry.suspend_expired(by=BY)):
-            await self.record("agent.status_changed", {"agent": agent.id, "status": agent.status, "cause": "expired"})
-        await asyncio.to_thread(self.registry.revocations.purge)
-        await asyncio.to_thread(self.registry.forget_svids, now - FORGET_SECONDS)
+        await super().close()
 
     def federation(self) -> tuple[FederationStatus, ...]:
         """Return the state of each domain whose bundle is fetched."""
@@ -293,7 +169,7 @@ class IdentityServices:
             registry=self.registry,
             issuer=issuer,
             bundle=self.authority.bundle,
-            own=lambda: (self.svid.chain_pem, self._key),
+            own=lambda: (self.svid.chain_pem, self.svid.key_pem),
             limits=self._config.listener.limits,
             observer=ListenerEvents(self._audit),
             clock=self._clock,
@@ -343,7 +219,6 @@ class IdentityServices:
                 "for": "gateway",
             },
         )
-        self.svid = svid
-        self._key = key_pem(key)
+        self.svid = OwnSvid(svid.chain_pem, key_pem(key), svid.serial, svid.not_after, svid.authority_id)
         now = self._clock() // NANOSECONDS
         self._renew_at = now + (svid.not_after - now) / 2

@@ -125,14 +125,14 @@ class Worker:
             observer=ListenerEvents(audit),
             clock=system_clock,
             shared_socket=self._config.listener.workers > 1,
-            authenticate=self._authentication(self._config),
+            authenticate=self._authentication(message["id"]),
         )
 
-    def _authentication(self, config: GatewayConfig) -> BearerAuthentication | None:
-        bearer = config.identity.jwt_bearer
+    def _authentication(self, gateway_id: str) -> BearerAuthentication | None:
+        bearer = self._config.identity.jwt_bearer
         if not bearer.routes:
             return None
-        audience = bearer.audience or f"spiffe://{config.trust_domain}{app.GATEWAY_PATH}"
+        audience = bearer.audience or gateway_id
         return BearerAuthentication(bearer, audience, lambda: self._bundles, system_clock)
 
     def _material(self, message: dict[str, Any]) -> TlsMaterial:

@@ -150,6 +150,7 @@ def _resolve(config: GatewayConfig, base: Path) -> GatewayConfig:
             "attestation": attestation,
             "authority": located(config.identity.authority, "upstream_cert_file", "upstream_key_file"),
             "workload_api": located(config.identity.workload_api, "socket"),
+            "spire": located(config.identity.spire, "socket"),
         }
     )
     backends = [

@@ -241,9 +241,25 @@ class AuthorityConfig(Section):
         return self
 
 
+class Spire(Section):
+    """Where SPIRE, or another Workload API, gives this gateway its identity."""
+
+    socket: Path = Field(
+        Path("/tmp/spire-agent/public/api.sock"),  # noqa: S108 - SPIRE's own default
+        description="Path of the Workload API's socket.",
+    )
+    spiffe_id: str = Field("", description="The identity to take, if this process is given several.")
+
+
 class Identity(Section):
     """The trust domain, its embedded authority and the domains it federates with."""
 
+    source: Literal["embedded", "spire"] = Field(
+        "embedded",
+        description="Who issues identities: this gateway's own authority, or SPIRE; with SPIRE, what only an authority "
+        "can do (workload_api, endpoint, attestation, delegation, federated) is SPIRE's as well.",
+    )
+    spire: Spire = Spire()
     seal_key: SecretReference = Field(
         "file:seal.key",
         description="Reference of the 32-byte key (base64) that seals the authority's private keys at rest.",
@@ -265,6 +281,20 @@ class Identity(Section):
     jwt_svid_ttl_seconds: int = Field(300, ge=30, le=3600, description="Lifetime of a JWT-SVID, seconds.")
     jwt_bearer: JwtBearer = JwtBearer()
     delegation: Delegation = Delegation()
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.source == "spire":
+            own = {
+                "workload_api.socket": self.workload_api.socket is not None,
+                "endpoint.enabled": self.endpoint.enabled,
+                "delegation.enabled": self.delegation.enabled,
+                "federated": bool(self.federated),
+            }
+            named = ", ".join(name for name, used in own.items() if used)
+            if named:
+                raise ValueError(f"source is spire, so {named} cannot be used here: configure it in SPIRE")
+        return self
 
 
 class Policy(Section):

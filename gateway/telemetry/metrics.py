@@ -53,6 +53,9 @@ WORKLOAD_REFUSALS = Counter("govgateway_workload_api_refusals_total", "Workloads
 WORKLOAD_CONNECTIONS = Gauge(
     "govgateway_workload_api_connections", "Open connections of the Workload API.", multiprocess_mode="livesum"
 )
+SPIRE_AWAY = Gauge(
+    "govgateway_spire_away", "1 while the Workload API that this gateway lives by is away.", multiprocess_mode="livemax"
+)
 STAGE_SECONDS = Counter(
     "govgateway_stage_seconds_total", "Time spent in each step of the life of a request, waiting included.", ["stage"]
 )
