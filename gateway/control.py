@@ -31,6 +31,7 @@ from gateway import __version__, app
 from gateway.admin.access import AccessControl
 from gateway.admin.app import Control, Reloaded, create_admin_app
 from gateway.admin.inventory import inventory_routes
+from gateway.admin.persons import Persons
 from gateway.admin.token_exchange import TokenExchange
 from gateway.clock import NANOSECONDS, system_clock
 from gateway.config import GatewayConfig, load_config, show_config
@@ -47,6 +48,7 @@ from gateway.telemetry.operations import OperationsApp, Part
 from gateway.worker import run_worker
 from identity.bundle import TrustBundle
 from identity.errors import IdentityError
+from identity.fetching import FetchError
 from identity.registry import RegistrySnapshot
 from identity.verification import PeerIdentity
 
@@ -353,8 +355,18 @@ class ControlProcess:
             used=identity.registry.used_tokens,
             record=identity.record,
             clock=system_clock,
+            persons=self._persons(identity),
         )
         return lambda body, peer: exchange.exchange(body, peer, identity.agents)
+
+    def _persons(self, identity: GatewayIdentity) -> Persons | None:
+        issuers = self.config.identity.delegation.persons
+        if not issuers:
+            return None
+        try:
+            return Persons(issuers, identity.registry.used_tokens, system_clock)
+        except (FetchError, ValueError) as error:
+            raise ConfigError(f"identity.delegation.persons: {error}") from error
 
     async def _serve_operations(self, loop: asyncio.AbstractEventLoop) -> asyncio.Server:
         config = Config(

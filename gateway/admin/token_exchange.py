@@ -7,6 +7,8 @@ Two steps, both over mutual TLS, so that a token in the wrong hands is worth not
 2. *Take up.* The one named shows that token. It gets a token whose `act` claim carries the whole chain, bound to its
    certificate (`cnf.x5t#S256`, RFC 8705).
 
+A person's ID token is taken up in one step: it was made for this gateway, and given to the agent that shows it.
+
 No token outlives the one it came from, and each is exchanged once. What a chain may do is decided call by call, as the
 intersection of what its links may do (`gateway.authorization.delegated`); a chain is never wider than its parent.
 """
@@ -16,6 +18,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
+from gateway.admin.persons import Persons
 from gateway.authentication import thumbprint
 from gateway.clock import NANOSECONDS, Clock
 from gateway.config.model import Delegation
@@ -32,6 +35,7 @@ from identity.verification import PeerIdentity
 
 GRANT = "urn:ietf:params:oauth:grant-type:token-exchange"
 JWT = "urn:ietf:params:oauth:token-type:jwt"
+ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - a type's name
 _KNOWN = frozenset({"grant_type", "subject_token", "subject_token_type", "requested_token_type", "may_act"})
 
 Record = Callable[[str, dict[str, Any]], Awaitable[None]]
@@ -63,7 +67,9 @@ class TokenExchange:
         used: UsedTokens,
         record: Record,
         clock: Clock,
+        persons: Persons | None = None,
     ) -> None:
+        self._persons = persons
         self._config = config
         self._authority = authority
         self._gateway = gateway_id
@@ -86,6 +92,8 @@ class TokenExchange:
             UnavailableError: the log, the inventory or the authority does not work.
         """
         form = _form(body)
+        if form["subject_token_type"] == ID_TOKEN:
+            return await self._act_for_person(form, actor, agents)
         now = self._clock() // NANOSECONDS
         try:
             token = verify_jwt_svid(form["subject_token"], self._bundles(), (self._gateway, self._exchange), now)
@@ -100,7 +108,25 @@ class TokenExchange:
         except IdentityRefusedError as error:
             raise ExchangeError("invalid_grant", error.code, error.detail) from error
         await self._use_up(token)
-        return await self._issue(claims, chain, audience, min(token.not_after, actor.not_after), actor, token)
+        return await self._issue(claims, chain, audience, min(token.not_after, actor.not_after), actor, token.jti)
+
+    async def _act_for_person(
+        self, form: Mapping[str, str], actor: PeerIdentity, agents: RegistrySnapshot
+    ) -> dict[str, Any]:
+        """Take up what a person gave to this agent: an ID token is for one audience, and good for one exchange."""
+        if self._persons is None or "may_act" in form:
+            raise ExchangeError("invalid_request", "subject-token", "ID tokens are not exchanged like this here.")
+        try:
+            person = await self._persons.verify(form["subject_token"], agents)
+            chain = extend((person.id,), actor.id, self._config.max_depth)
+            check_standing(actor, None, chain[:-1], agents, self._clock())
+        except SvidError as error:
+            raise ExchangeError("invalid_grant", error.rule, str(error)) from error
+        except IdentityRefusedError as error:
+            raise ExchangeError("invalid_grant", error.code, error.detail) from error
+        claims = {**act_claim(chain), "cnf": {"x5t#S256": thumbprint(actor)}}
+        not_after = min(person.not_after, actor.not_after)
+        return await self._issue(claims, chain, self._gateway, not_after, actor, person.token_id)
 
     def _hand_over(
         self, token: JwtIdentity, chain: tuple[str, ...], actor: PeerIdentity, may_act: str
@@ -151,7 +177,7 @@ class TokenExchange:
         audience: str,
         not_after: int,
         actor: PeerIdentity,
-        token: JwtIdentity,
+        from_id: str,
     ) -> dict[str, Any]:
         ttl = min(self._config.ttl_seconds, not_after - self._clock() // NANOSECONDS)
         try:
@@ -166,7 +192,7 @@ class TokenExchange:
                 "delegation": list(chain),
                 "may_act": handed_to,
                 "jti": issued.jti,
-                "from_jti": token.jti,
+                "from_jti": from_id,
                 "not_after": issued.expires_at,
                 "peer": {"serial": actor.serial, "fingerprint": actor.fingerprint},
             },
@@ -195,8 +221,10 @@ def _form(body: bytes) -> dict[str, str]:
         )
     if form.get("grant_type") != GRANT:
         raise ExchangeError("unsupported_grant_type", "grant-type", f"grant_type has to be {GRANT}.")
-    if "subject_token" not in form or form.get("subject_token_type") != JWT:
-        raise ExchangeError("invalid_request", "subject-token", f"Give subject_token, and subject_token_type {JWT}.")
+    if "subject_token" not in form or form.get("subject_token_type") not in {JWT, ID_TOKEN}:
+        raise ExchangeError(
+            "invalid_request", "subject-token", f"Give subject_token, and subject_token_type {JWT} or {ID_TOKEN}."
+        )
     if form.get("requested_token_type", JWT) != JWT:
         raise ExchangeError("invalid_request", "requested-token-type", f"Only {JWT} is issued.")
     return form

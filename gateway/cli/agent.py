@@ -33,6 +33,9 @@ def register(
     environment: Annotated[str, typer.Option(help="Where it runs, for instance production.")] = "",
     review: Annotated[str, typer.Option(help="When somebody has to confirm it: a date, or 90d.")] = "",
     expires: Annotated[str, typer.Option(help="When it is suspended unless prolonged: a date, or 90d.")] = "",
+    attribute: Annotated[
+        list[str] | None, typer.Option(help="NAME=VALUE, a further fact for the policies. Repeatable.")
+    ] = None,
     pending: Annotated[bool, typer.Option("--pending", help="Register it, and let somebody activate it.")] = False,
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
@@ -51,6 +54,7 @@ def register(
         risk_tier=risk_tier,
         system=system,
         environment=environment,
+        attributes=_attributes(attribute or []),
         status="pending" if pending else "active",
         review_due=moment("--review", review),
         expires_at=moment("--expires", expires),
@@ -222,6 +226,16 @@ app.command("lift")(revocation.lift)
 app.command("revocations")(revocation.revocations)
 app.command("findings")(review.findings)
 app.add_typer(review.app, name="review")
+
+
+def _attributes(given: list[str]) -> dict[str, str]:
+    found = {}
+    for text in given:
+        name, equals, value = text.partition("=")
+        if not (name and equals and value):
+            fail(f"--attribute {text!r} is not NAME=VALUE.")
+        found[name] = value
+    return found
 
 
 def _set_status(config: Path, spiffe_id: str, status: str, reason: str) -> None:

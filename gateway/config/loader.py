@@ -148,6 +148,9 @@ def _resolve(config: GatewayConfig, base: Path) -> GatewayConfig:
             "federated": [located(each, "file", "ca_file") for each in config.identity.federated],
             "endpoint": located(config.identity.endpoint, "cert_file", "key_file"),
             "attestation": attestation,
+            "delegation": config.identity.delegation.model_copy(
+                update={"persons": [located(each, "ca_file") for each in config.identity.delegation.persons]}
+            ),
             "authority": located(config.identity.authority, "upstream_cert_file", "upstream_key_file"),
             "workload_api": located(config.identity.workload_api, "socket"),
             "spire": located(config.identity.spire, "socket"),

@@ -113,6 +113,34 @@ class FederatedBundle(Section):
         return self
 
 
+class OidcIssuerConfig(Section):
+    """An issuer of OpenID Connect ID tokens."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Name of the issuer, as in selectors.")
+    url: str = Field(description="The issuer, https, exactly as in iss.")
+    audience: str = Field(min_length=1, description="Audience that the tokens must be for.")
+    algorithms: list[str] = Field(["RS256", "ES256"], min_length=1, description="Algorithms that it signs with.")
+    ca_file: Path | None = Field(None, description="CA certificates (PEM) of its servers; default: the system's.")
+    key_hosts: list[str] = Field([], description="Further hosts that its keys may lie on, as host or host:port.")
+    leeway_seconds: int = Field(0, ge=0, le=60, description="How far clocks may differ, seconds.")
+    max_age_seconds: int = Field(3600, ge=1, description="Oldest token taken, seconds.")
+
+
+class OidcAttestation(OidcIssuerConfig):
+    """Holders of ID tokens of an issuer: CI jobs, cloud machines, other platforms' workloads."""
+
+    claims: list[str] = Field(["sub"], min_length=1, description="Claims that become selectors.")
+    once: bool = Field(True, description="Take each token once only.")
+
+
+class PersonIssuer(OidcIssuerConfig):
+    """An identity provider of people, for whom agents act."""
+
+    claim: str = Field(
+        "sub", description="Claim that tells who it is; the inventory has NAME:VALUE in the person's attribute oidc."
+    )
+
+
 class JwtBearer(Section):
     """JWT-SVIDs as bearer tokens: for callers that cannot present a certificate, and for delegation. Off by default."""
 
@@ -134,6 +162,9 @@ class Delegation(Section):
     max_depth: int = Field(3, ge=1, le=8, description="Most delegations in a chain.")
     ttl_seconds: int = Field(
         300, ge=10, le=3600, description="Lifetime of a delegated token, seconds; never longer than the one exchanged."
+    )
+    persons: list[PersonIssuer] = Field(
+        [], description="Identity providers of people: an agent exchanges a person's ID token to act for them."
     )
 
 
@@ -188,21 +219,6 @@ class K8sAttestation(Section):
     token_file: Path = Field(description="The gateway's own token, which may create TokenReviews.")
     audience: str = Field(min_length=1, description="Audience that the tokens must be for.")
     service_accounts: list[str] = Field(min_length=1, description="Those that may attest, as namespace:name.")
-
-
-class OidcAttestation(Section):
-    """Holders of ID tokens of an issuer: CI jobs, cloud machines, other platforms' workloads."""
-
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$", description="Name of the issuer, as in selectors.")
-    url: str = Field(description="The issuer, https, exactly as in iss.")
-    audience: str = Field(min_length=1, description="Audience that the tokens must be for.")
-    claims: list[str] = Field(["sub"], min_length=1, description="Claims that become selectors.")
-    algorithms: list[str] = Field(["RS256", "ES256"], min_length=1, description="Algorithms that it signs with.")
-    ca_file: Path | None = Field(None, description="CA certificates (PEM) of its servers; default: the system's.")
-    key_hosts: list[str] = Field([], description="Further hosts that its keys may lie on, as host or host:port.")
-    leeway_seconds: int = Field(0, ge=0, le=60, description="How far clocks may differ, seconds.")
-    max_age_seconds: int = Field(3600, ge=1, description="Oldest token taken, seconds.")
-    once: bool = Field(True, description="Take each token once only.")
 
 
 class Attestation(Section):

@@ -19,6 +19,7 @@ from openai import DefaultHttpxClient, OpenAI
 from gateway.app import open_authority
 from gateway.config import load_config
 from tests.support.calls import chat, eventually, outcome, plain, recorded, records
+from tests.support.oidc_issuer import OidcIssuer, oidc_issuer
 from tests.support.running_gateway import TRUST_DOMAIN, AgentFiles, RunningGateway, govctl
 
 MODEL = "example-chat"
@@ -33,13 +34,35 @@ team:platform: [platform-admin]
 
 
 @pytest.fixture(scope="module")
-def home(example_backend: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningGateway]:
+def people(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OidcIssuer]:
+    """The identity provider of people."""
+    with oidc_issuer(tmp_path_factory.mktemp("people")) as issuer:
+        yield issuer
+
+
+@pytest.fixture(scope="module")
+def home(
+    example_backend: str, people: OidcIssuer, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[RunningGateway]:
     running = RunningGateway(tmp_path_factory.mktemp("bearer") / "home", example_backend, [MODEL, "example-other"])
     running.edit_config(
         {
             "identity": {
                 "jwt_bearer": {"routes": ["/v1/chat/*"], "leeway_seconds": 0},
-                "delegation": {"enabled": True, "max_depth": 2},
+                "delegation": {
+                    "enabled": True,
+                    "max_depth": 2,
+                    "persons": [
+                        {
+                            "name": "corp",
+                            "url": people.url,
+                            "audience": GATEWAY,
+                            "algorithms": ["ES256"],
+                            "ca_file": str(people.ca_file),
+                            "claim": "email",
+                        }
+                    ],
+                },
             }
         }
     )
@@ -185,7 +208,7 @@ def exchange(home: RunningGateway, actor: AgentFiles, subject_token: str, **more
     with httpx.Client(verify=actor.tls(), trust_env=False, timeout=15) as client:
         return client.post(
             f"https://localhost:{home.admin_port}/oauth2/token",
-            data={"grant_type": EXCHANGE, "subject_token": subject_token, "subject_token_type": JWT, **more},
+            data={"grant_type": EXCHANGE, "subject_token": subject_token, "subject_token_type": JWT} | more,
         )
 
 
@@ -298,6 +321,64 @@ def test_who_has_no_role_for_it_exchanges_nothing(home, parent):
     outsider = home.register("agent/outsider", team="elsewhere")
     answer = exchange(home, outsider, token_of(home, outsider.id), may_act=parent.id)
     assert answer.status_code == 403
+
+
+ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"
+
+
+def for_person(home: RunningGateway, actor: AgentFiles, id_token: str, **more: str) -> httpx.Response:
+    return exchange(home, actor, id_token, subject_token_type=ID_TOKEN, **more)
+
+
+@pytest.fixture(scope="module")
+def grace(home: RunningGateway) -> str:
+    """A person of the inventory."""
+    spiffe_id = f"spiffe://{TRUST_DOMAIN}/person/grace"
+    govctl(
+        home.directory, "agent", "register", spiffe_id, "--kind", "human", "--team", "research", "--owner", "grace",
+        "--purpose", "works here", "--attribute", "oidc=corp:grace@corp.test",
+    )  # fmt: skip
+    time.sleep(1.5)  # the control process looks at the inventory every half second
+    return spiffe_id
+
+
+def test_an_agent_acts_for_a_person_with_their_id_token(home, people, child, grace):
+    claims = {"sub": "4711", "email": "grace@corp.test", "aud": GATEWAY}
+    id_token = people.token(**claims)
+    answer = for_person(home, child, id_token)
+    assert answer.status_code == 200, answer.text
+    token = answer.json()["access_token"]
+    with plain(home, child) as client:
+        assert ask(client, token) == (200, "")
+    intent = recorded(home, "access.intent", principal=child.id)
+    assert intent["delegation"] == [grace]
+    assert intent["delegated_inputs"][0]["principal"]["kind"] == "human"
+    again = for_person(home, child, id_token)
+    assert (again.status_code, again.json()["code"]) == (400, "jwt-replayed")
+
+
+@pytest.mark.parametrize(
+    ("change", "rule"),
+    [
+        ({"email": "nobody@corp.test"}, "person-unknown"),
+        ({"email": None}, "person-unknown"),
+        ({"aud": "somebody else"}, "oidc-audience"),
+        ({"aud": [GATEWAY, "another"]}, "oidc-audience"),
+        ({"exp": 1_700_000_000}, "oidc-expired"),
+        ({"iss": "https://127.0.0.1:1"}, "oidc-issuer"),
+    ],
+)
+def test_an_id_token_that_proves_nobody_here_is_refused(home, people, child, grace, change, rule):
+    claims = {"sub": "4711", "email": "grace@corp.test", "aud": GATEWAY} | change
+    answer = for_person(home, child, people.token(**claims))
+    assert (answer.status_code, answer.json()["code"]) == (400, rule)
+
+
+def test_an_id_token_is_no_jwt_svid(home, people, child, grace):
+    id_token = people.token(sub=grace, email="grace@corp.test", aud=GATEWAY)
+    assert exchange(home, child, id_token).json()["code"] in {"jwt-key-unknown", "jwt-signature"}
+    with without_certificate(home, child) as client:
+        assert ask(client, id_token)[0] == 401
 
 
 def test_the_sdk_raises_its_own_error_for_a_refused_token(home, agent):
