@@ -74,8 +74,8 @@ def pss_mb() -> float:
 
 def matching_rate(index: Any) -> float:
     """Return calls to `matching` a second, each for a workload of eight selectors of which two count."""
-    common = {f"unix:uid:{os.geteuid()}", "unix:user:bench", "unix:gid:0", "unix:group:bench", "systemd:slice:bench",
-              "unix:path:/usr/bin/bench", f"unix:sha256:{'0' * 64}"}  # fmt: skip
+    common = {f"unix:uid:{os.geteuid()}", "unix:user:bench", "unix:group:bench", "systemd:id:bench.service",
+              "systemd:slice:bench", "unix:path:/usr/bin/bench", f"unix:sha256:{'0' * 64}"}  # fmt: skip
     asked = [frozenset({*common, f"unix:supplementary_gid:{GROUPS + 1 + n % (len(index) - 1)}"})
              for n in range(1000)]  # fmt: skip
     begin = time.perf_counter()
