@@ -13,6 +13,7 @@ Anything unclear refuses the call. A refusal is recorded where an identity was p
 """
 
 import asyncio
+from collections import deque
 from dataclasses import replace
 from time import perf_counter_ns
 from typing import Any
@@ -34,12 +35,13 @@ from gateway.errors import (
     PolicyDeniedError,
     UnavailableError,
     UpstreamConnectError,
+    UpstreamTimeoutError,
 )
 from gateway.exchange import ClientDisconnectedError, Exchange, Receive, Scope, Send
 from gateway.observation import Observation
 from gateway.protocols.base import Call
 from gateway.quota.headers import quota_headers, refusal_headers
-from gateway.quota.ledger import LimitReached, QuotaLedger
+from gateway.quota.ledger import LimitReached, QuotaLedger, Reservation
 from gateway.quota.worst_case import worst_case_tokens
 from gateway.runtime import Runtime
 from gateway.settlement import backend_error, charged_tokens, output_bound, region_required
@@ -57,6 +59,9 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 
 MAX_ERROR_BYTES = 65_536
 """Largest error answer of a backend that is passed on (bytes)."""
+
+UNSETTLED = 10_000
+"""Settlements kept for another try while the ledger does not take them; older ones lapse with their lease."""
 
 _PASSED_ON = frozenset({400, 413, 422})
 """Answers of a backend that speak of the caller's request and are passed on as they are."""
@@ -94,6 +99,7 @@ class Pipeline:
         self._observe = observation
         self._clock = clock
         self._under_way: set[Exchange] = set()
+        self._unsettled: deque[tuple[Reservation, int | None]] = deque(maxlen=UNSETTLED)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call (ASGI 3)."""
@@ -287,6 +293,10 @@ class Pipeline:
                 if len(tried) == len(candidates):
                     raise
                 continue
+            except UpstreamTimeoutError:
+                runtime.balancer.failed(backend)  # one that takes calls and never answers must not stay first choice
+                exchange.release_backend = None
+                raise
             except UnavailableError:
                 exchange.reached_backend = False  # the backend's credential cannot be had
                 raise
@@ -346,21 +356,34 @@ class Pipeline:
         charged = 0
         if exchange.reservation is not None:
             charged = charged_tokens(exchange, outcome)
-            try:
-                if exchange.reached_backend or (exchange.call is not None and exchange.call.local):
-                    await self._ledger.settle(exchange.reservation, tokens=charged)
-                else:
-                    await self._ledger.release(exchange.reservation)
-            except UnavailableError as error:
-                # The answer is out: its outcome is recorded all the same, with what it should have cost. What the
-                # ledger still holds for the call lapses with its lease.
-                _log.error("settlement-failed", request_id=exchange.request_id, charged=charged, detail=error.detail)
+            used = exchange.reached_backend or (exchange.call is not None and exchange.call.local)
+            await self._charge(exchange.reservation, charged if used else None)
         if exchange.intent is not None:
             fields = records.outcome(exchange, outcome, cause, charged)
             self._audit.append("access.outcome", fields, keep=True, closes=exchange.intent)
         if exchange.meter is not None and exchange.call is not None:
             usage = exchange.meter.usage
             self._observe.used(exchange.call.resource_id, usage.input_tokens, usage.output_tokens)
+
+    async def _charge(self, reservation: Reservation, tokens: int | None) -> bool:
+        """Settle a reservation, or release it (None). What the ledger does not take now is tried again later."""
+        try:
+            if tokens is None:
+                await self._ledger.release(reservation)
+            else:
+                await self._ledger.settle(reservation, tokens=tokens)
+        except UnavailableError as error:
+            # The answer is out, and its outcome is recorded all the same, with what it should have cost.
+            _log.error("settlement-failed", charged=tokens, detail=error.detail)
+            self._unsettled.append((reservation, tokens))
+            return False
+        return True
+
+    async def settle_late(self) -> None:
+        """Try again what the ledger did not take. Call now and then."""
+        for _ in range(len(self._unsettled)):
+            if not await self._charge(*self._unsettled.popleft()):
+                return
 
     async def _refuse(self, exchange: Exchange, runtime: Runtime, error: GatewayError) -> None:
         """Answer a refusal or failure: recorded first where an identity was proven, then sent."""

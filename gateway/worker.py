@@ -196,6 +196,7 @@ class Worker:
     async def _beat(self, registry: Registry, server: ListenerServer) -> None:
         while True:
             self._look_at_registry(registry)
+            await self._pipeline.settle_late()
             self._observation.flush()
             self._flush_audit_metrics()
             self._channel.send(

@@ -267,3 +267,27 @@ def test_after_all_of_it_the_gateway_is_ready_and_holds_nothing(faulty, caller, 
     intents = {entry["event_id"] for entry in entries if entry["type"] == "access.intent"}
     outcomes = [entry["intent"] for entry in entries if entry["type"] == "access.outcome"]
     assert sorted(outcomes) == sorted(intents), "an intent without exactly one outcome"
+
+
+def test_a_backend_that_takes_calls_and_never_answers_is_set_aside(example_backend, tmp_path):
+    with FaultyBackend() as silent:
+        silent.fault = "hang-before-head"
+        running = RunningGateway(tmp_path / "home", example_backend, [MODEL])
+        running.edit_config(
+            {
+                "backends": [
+                    {"name": "silent", "url": silent.url, "first_byte_timeout_seconds": 0.3},
+                    {"name": "good", "url": example_backend},
+                ],
+                "models": [{"name": MODEL, "system": "assistant", "backends": ["silent", "good"]}],
+            }
+        )
+        agent = running.register("agent/caller")
+        running.start()
+        try:
+            with plain(running, agent) as http:
+                answers = [http.post("/v1/chat/completions", json=chat(MODEL)).status_code for _ in range(12)]
+        finally:
+            running.stop()
+    assert answers.count(504) == 2, "two failures in a row set it aside"
+    assert set(answers) == {200, 504}
