@@ -16,8 +16,10 @@ from gateway.clock import NANOSECONDS, Clock, system_clock
 from gateway.config import GatewayConfig
 from gateway.gateway_identity import BY, GatewayIdentity, OwnSvid, Step
 from gateway.telemetry.listener import ListenerEvents
+from gateway.telemetry.operations import Part
 from identity.authority import key_pem
 from identity.bundle import TrustBundle
+from identity.errors import IdentityError
 from identity.federation import FederationStatus
 from identity.federation_manager import FederationManager
 from identity.federation_store import FederationStore
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from gateway.workload_identities import WorkloadIdentities
 
 _log = structlog.get_logger("govgateway.identity")
+
+WORKLOAD_SECONDS = 0.5
+"""How often it is looked whether a workload's identity is due (seconds)."""
 
 
 class IdentityServices(GatewayIdentity):
@@ -53,6 +58,8 @@ class IdentityServices(GatewayIdentity):
         self.gateway_id = TrustDomain(config.trust_domain).id(app.GATEWAY_PATH)
         self._own_changed = self._bundles_changed = False
         self._workloads: WorkloadIdentities | None = None
+        self._serving: asyncio.Task[None] | None = None
+        self._workload_failure = ""
         self._listener: IdentityListener | None = None
         self._issue_own()
 
@@ -75,6 +82,7 @@ class IdentityServices(GatewayIdentity):
                 clock=self._clock,
             )
             await self._workloads.start()
+            self._serving = asyncio.create_task(self._serve_workloads(self._workloads))
 
     async def take(self, config: GatewayConfig, bundles: Mapping[str, TrustBundle]) -> None:
         """See `GatewayIdentity.take`."""
@@ -86,7 +94,7 @@ class IdentityServices(GatewayIdentity):
 
     def steps(self) -> Sequence[Step]:
         """See `GatewayIdentity.steps`."""
-        return self._tend_authority, self._renew_own, self._tend_listener, self._tend_workloads
+        return self._tend_authority, self._renew_own, self._tend_listener
 
     async def _renew_own(self) -> None:
         if self._own_is_due():
@@ -99,14 +107,30 @@ class IdentityServices(GatewayIdentity):
             changed, self._own_changed = self._own_changed, False
             self._listener.refresh(own_changed=changed)
 
-    async def _tend_workloads(self) -> None:
-        if self._workloads is not None:
+    async def _serve_workloads(self, workloads: "WorkloadIdentities") -> None:
+        """Keep the workloads' identities fresh, beside the ticks: renewing many must delay nothing else."""
+        while True:
             changed, self._bundles_changed = self._bundles_changed, False
-            await self._workloads.tick(bundles_changed=changed)
+            try:
+                await workloads.tick(bundles_changed=changed)
+                self._workload_failure = ""
+            except IdentityError as error:
+                if str(error) != self._workload_failure:
+                    _log.error("workload-identities-failed", detail=str(error))
+                self._workload_failure = str(error)
+            await asyncio.sleep(WORKLOAD_SECONDS)
+
+    def parts(self) -> dict[str, Part]:
+        """See `GatewayIdentity.parts`."""
+        parts = super().parts()
+        if self._workload_failure and parts["identity"].ready:
+            parts["identity"] = Part(ready=False, detail=self._workload_failure)
+        return parts
 
     async def close(self) -> None:
         """Stop serving and close the inventory."""
         await self._stop_fetching()
+        await _ended(self._serving)
         if self._listener is not None:
             await self._listener.close()
         if self._workloads is not None:
@@ -146,10 +170,7 @@ class IdentityServices(GatewayIdentity):
             self._tls_changed = self._bundles_changed = True
 
     async def _stop_fetching(self) -> None:
-        if self._fetching is not None:
-            self._fetching.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._fetching
+        await _ended(self._fetching)
 
     def _identity_listener(self, sock: socket.socket) -> "IdentityListener":
         from gateway.identity_listener import IdentityListener  # noqa: PLC0415 - not loaded where it is off
@@ -222,3 +243,11 @@ class IdentityServices(GatewayIdentity):
         self.svid = OwnSvid(svid.chain_pem, key_pem(key), svid.serial, svid.not_after, svid.authority_id)
         now = self._clock() // NANOSECONDS
         self._renew_at = now + (svid.not_after - now) / 2
+
+
+async def _ended(task: asyncio.Task[None] | None) -> None:
+    """Cancel a task and wait for its end."""
+    if task is not None:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task

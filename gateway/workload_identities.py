@@ -12,7 +12,8 @@ from gateway.config.model import Identity
 from gateway.telemetry import metrics
 from identity.authority import Authority
 from identity.bundle import TrustBundle
-from identity.issuer import Issuer, Record
+from identity.issuance import Record
+from identity.issuer import Issuer
 from identity.registry import Registry
 from identity.workload_api.server import WorkloadServer
 

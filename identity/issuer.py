@@ -7,9 +7,9 @@ not know as active. Nothing is handed out before inventory and audit log have it
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -19,13 +19,11 @@ from identity.bundle import TrustBundle
 from identity.clock import NANOSECONDS, Clock
 from identity.entries import Entry, matching
 from identity.errors import IdentityError, RegistryError
+from identity.issuance import Issued, Record, put_on_record
 from identity.jwt_svid import JwtIdentity, verify_jwt_svid
 from identity.registry import Registry, RegistrySnapshot
 from identity.spiffe_id import SpiffeId
 from identity.workload_api.source import JwtSvid, NoIdentityError, X509Context, X509Svid
-
-Record = Callable[[str, dict[str, Any]], Awaitable[None]]
-"""Writes an audit record and returns once it is durable; raises an `IdentityError` if it cannot."""
 
 DEFAULT_X509_TTL_SECONDS = 3600
 DEFAULT_JWT_TTL_SECONDS = 300
@@ -34,6 +32,9 @@ CACHED_TOKENS = 10_000
 
 RETRY_SECONDS = 5
 """After a renewal that failed (seconds)."""
+
+BATCH = 100
+"""SVIDs renewed together."""
 
 Selectors = frozenset[str]
 
@@ -184,21 +185,17 @@ class Issuer:
             IdentityError: the inventory cannot be read. What is held stays served.
         """
         self._look()
-        wanted = {entry.entry_id for selectors in self._waiting for entry in self._granted_or_none(selectors)}
         now, tainted = self._now(), self._authority.tainted()
-        for held in list(self._held.values()):
-            if now < held.renew_at and held.authority_id not in tainted:
-                continue
-            if held.entry.entry_id not in wanted:
+        due = [held for held in self._held.values() if now >= held.renew_at or held.authority_id in tainted]
+        if not due:
+            return
+        groups = self._groups()
+        for held in due:
+            if held.entry.entry_id not in groups:
                 del self._held[held.entry.entry_id]
-                continue
-            try:
-                await self._renew(held.entry)
-            except IdentityError:
-                held.renew_at = now + RETRY_SECONDS
-                if held.svid.not_after <= now:
-                    self._held.pop(held.entry.entry_id, None)
-                raise
+        wanted = [held for held in due if held.entry.entry_id in groups]
+        for start in range(0, len(wanted), BATCH):
+            await self._renew(wanted[start : start + BATCH], groups)
 
     def bundles_changed(self) -> None:
         """Tell everybody that a bundle, the own or a federated one, is another now."""
@@ -209,6 +206,9 @@ class Issuer:
         if snapshot is None or self._registry.generation() != snapshot.generation:
             self._snapshot = self._registry.snapshot()
             self._tokens.clear()
+            there = self._snapshot.entries
+            self._rotated = {key: value for key, value in self._rotated.items() if there.get(key)}
+            self._making = {key: lock for key, lock in self._making.items() if lock.locked() or there.get(key)}
             for entry_id, held in list(self._held.items()):
                 current = self._snapshot.entries.get(entry_id)
                 if current != held.entry or self._snapshot.is_revoked(held.serial):
@@ -230,12 +230,13 @@ class Issuer:
         for waiters in self._waiting.values():
             _wake(waiters)
 
-    def _bump(self, entry_id: str) -> None:
-        self._change += 1
-        self._rotated[entry_id] = self._change
-        for selectors, waiters in self._waiting.items():
-            if any(entry.entry_id == entry_id for entry in self._granted_or_none(selectors)):
-                _wake(waiters)
+    def _groups(self) -> dict[str, list[Selectors]]:
+        """Return the selectors that wait for each entry."""
+        groups: dict[str, list[Selectors]] = {}
+        for selectors in self._waiting:
+            for entry in self._granted_or_none(selectors):
+                groups.setdefault(entry.entry_id, []).append(selectors)
+        return groups
 
     # what is granted and issued
 
@@ -271,32 +272,48 @@ class Issuer:
             held = self._held.get(entry.entry_id)
             if held is not None and held.svid.not_after > self._now():
                 return held
-            return await self._make(entry)
+            return (await self._make([entry]))[0]
 
-    async def _renew(self, entry: Entry) -> None:
-        async with self._making.setdefault(entry.entry_id, asyncio.Lock()):
-            await self._make(entry)
-        self._bump(entry.entry_id)
+    async def _renew(self, batch: Sequence[_Held], groups: Mapping[str, Sequence[Selectors]]) -> None:
+        """Replace SVIDs together: one transaction, one wait for the audit log. What fails is tried again soon."""
+        try:
+            fresh = await self._make([held.entry for held in batch])
+        except IdentityError:
+            if len(batch) > 1:  # one that may not be issued any more must not keep the others from it
+                for held in batch:
+                    with suppress(IdentityError):
+                        await self._renew([held], groups)
+                return
+            [held] = batch
+            now = self._now()
+            held.renew_at = now + RETRY_SECONDS
+            if held.svid.not_after <= now:
+                self._held.pop(held.entry.entry_id, None)
+            raise
+        for held in fresh:
+            self._change += 1
+            self._rotated[held.entry.entry_id] = self._change
+            for selectors in groups[held.entry.entry_id]:
+                _wake(self._waiting.get(selectors, set()))
 
-    async def _make(self, entry: Entry) -> _Held:
-        key = ec.generate_private_key(ec.SECP256R1())
-        ttl = entry.x509_ttl_seconds or self._x509_ttl
-        issued = self._authority.issue_x509_svid(
-            SpiffeId.parse(entry.spiffe_id), key.public_key(), ttl, entry.dns_names
-        )
-        await self._note(entry, issued.serial, issued.not_after, issued.authority_id, "x509-svid", {})
-        der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
-        now = self._now()
-        half = (issued.not_after - now) / 2
-        held = _Held(
-            entry,
-            X509Svid(entry.spiffe_id, issued.chain, der, entry.hint, issued.not_after),
-            issued.serial,
-            issued.authority_id,
-            now + int(half * self._jitter(0.9, 1.1)),
-        )
-        self._held[entry.entry_id] = held
-        return held
+    async def _make(self, entries: Sequence[Entry]) -> list[_Held]:
+        made = []
+        for entry in entries:
+            key = ec.generate_private_key(ec.SECP256R1())
+            ttl = entry.x509_ttl_seconds or self._x509_ttl
+            issued = self._authority.issue_x509_svid(
+                SpiffeId.parse(entry.spiffe_id), key.public_key(), ttl, entry.dns_names
+            )
+            der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
+            now = self._now()
+            half = (issued.not_after - now) / 2
+            svid = X509Svid(entry.spiffe_id, issued.chain, der, entry.hint, issued.not_after)
+            renew_at = now + int(half * self._jitter(0.9, 1.1))
+            made.append(_Held(entry, svid, issued.serial, issued.authority_id, renew_at))
+        notes = [Issued(h.entry, h.serial, h.svid.not_after, h.authority_id, "x509-svid", {}) for h in made]
+        await self._put_on_record(notes)
+        self._held.update({held.entry.entry_id: held for held in made})
+        return made
 
     async def _token(self, entry: Entry, audience: tuple[str, ...]) -> JwtSvid:
         now = self._now()
@@ -305,35 +322,16 @@ class Issuer:
             return known[0]
         ttl = entry.jwt_ttl_seconds or self._jwt_ttl
         issued = self._authority.issue_jwt_svid(SpiffeId.parse(entry.spiffe_id), audience, ttl, self._jwt_claims)
-        await self._note(entry, issued.jti, issued.expires_at, issued.key_id, "jwt-svid", {"audience": list(audience)})
+        more = {"audience": list(audience)}
+        await self._put_on_record([Issued(entry, issued.jti, issued.expires_at, issued.key_id, "jwt-svid", more)])
         svid = JwtSvid(entry.spiffe_id, issued.token, entry.hint)
         if len(self._tokens) >= CACHED_TOKENS:
             self._tokens.clear()
         self._tokens[entry.entry_id, audience] = (svid, now + (issued.expires_at - now) // 2)
         return svid
 
-    async def _note(
-        self, entry: Entry, serial: str, not_after: int, authority_id: str, kind: str, more: dict[str, Any]
-    ) -> None:
-        await asyncio.to_thread(
-            self._registry.record_svid,
-            serial,
-            entry.spiffe_id,
-            not_after,
-            entry_id=entry.entry_id,
-            node_id=self._parent,
-            authority_id=authority_id,
-        )
-        fields = {
-            "agent": entry.spiffe_id,
-            "svid": kind,
-            "serial": serial,
-            "not_after": not_after,
-            "entry": entry.entry_id,
-            "parent": self._parent,
-            "authority": authority_id,
-        }
-        await self._record("identity.issued", {**fields, **more})
+    async def _put_on_record(self, issued: Sequence[Issued]) -> None:
+        await put_on_record(issued, self._parent, self._registry, self._record)
 
     def _now(self) -> int:
         return self._clock() // NANOSECONDS

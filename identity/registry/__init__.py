@@ -7,7 +7,7 @@ same transaction, and take a new `snapshot` when it moved. Reading waits for no 
 from identity.registry.admission import AttestedNode, UsedTokens
 from identity.registry.inventory import DESCRIPTION, Agent, Transition
 from identity.registry.lifecycle import KINDS, RISK_TIERS, STATUSES, TRANSITIONS
-from identity.registry.registry import Registry
+from identity.registry.registry import NewSvid, Registry
 from identity.registry.reviews import DECISIONS, Campaign, ReviewItem
 from identity.registry.revocations import LIFTABLE, REVOCATION_KINDS, Revocation
 from identity.registry.snapshot import RegistrySnapshot
@@ -25,6 +25,7 @@ __all__ = [
     "Agent",
     "AttestedNode",
     "Campaign",
+    "NewSvid",
     "Registry",
     "RegistrySnapshot",
     "ReviewItem",

@@ -1,7 +1,7 @@
 """The inventory as the gateway and govctl use it: one file, its parts, and snapshots for the path of a call."""
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -30,6 +30,18 @@ class Contents:
     generation: int
     agents: tuple[Agent, ...]
     entries: tuple[Entry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NewSvid:
+    """An issued certificate or token to be noted; see `Registry.record_svid`."""
+
+    serial: str
+    spiffe_id: str
+    not_after: int
+    entry_id: str = ""
+    node_id: str = ""
+    authority_id: str = ""
 
 
 class Registry:
@@ -169,22 +181,35 @@ class Registry:
             RegistryError: the serial is known already; the ID, entry or node is revoked; or the inventory cannot be
                 written. The certificate must then not be handed out.
         """
-        spiffe_id, plain = canonical(spiffe_id), normal_serial(serial)
+        self.record_svids([NewSvid(serial, spiffe_id, not_after, entry_id, node_id, authority_id)])
+
+    def record_svids(self, svids: Sequence[NewSvid]) -> None:
+        """Note issued certificates, all or none, in one transaction. See `record_svid`.
+
+        Raises:
+            RegistryError: one of them may not be handed out, so none may, or the inventory cannot be written.
+        """
+        rows = [replace(each, serial=normal_serial(each.serial), spiffe_id=canonical(each.spiffe_id)) for each in svids]
+        now = self._database.now()
         with self._database.write() as connection:
-            check_issuable(connection, spiffe_id, entry_id, node_id)
-            if connection.execute(select(schema.svids.c.serial).where(schema.svids.c.serial == plain)).one_or_none():
-                raise RegistryError(f"a certificate with the serial {serial} is on record already; issue a new one")
-            connection.execute(
-                insert(schema.svids).values(
-                    serial=plain,
-                    id=spiffe_id,
-                    issued_at=self._database.now(),
-                    not_after=not_after,
-                    entry_id=entry_id,
-                    node_id=node_id,
-                    authority_id=authority_id,
+            for row in rows:
+                check_issuable(connection, row.spiffe_id, row.entry_id, row.node_id)
+                known = select(schema.svids.c.serial).where(schema.svids.c.serial == row.serial)
+                if connection.execute(known).one_or_none():
+                    raise RegistryError(
+                        f"a certificate with the serial {row.serial} is on record already; issue a new one"
+                    )
+                connection.execute(
+                    insert(schema.svids).values(
+                        serial=row.serial,
+                        id=row.spiffe_id,
+                        issued_at=now,
+                        not_after=row.not_after,
+                        entry_id=row.entry_id,
+                        node_id=row.node_id,
+                        authority_id=row.authority_id,
+                    )
                 )
-            )
 
     def forget_svids(self, before: int) -> int:
         """Drop the records of certificates that ended before `before` (UNIX seconds); return how many."""
