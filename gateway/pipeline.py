@@ -14,6 +14,7 @@ Anything unclear refuses the call. A refusal is recorded where an identity was p
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter_ns
 from typing import Any
@@ -196,19 +197,20 @@ class Pipeline:
     async def _decide(self, exchange: Exchange, runtime: Runtime, call: Call) -> Decision:
         agent = exchange.agent
         assert agent is not None  # noqa: S101 - set by the first step
-        exchange.policy_input = self._input_for(agent, exchange, runtime, call)
+        exchange.policy_input = self._input_for(agent, exchange.delegation, runtime, call)
         if not exchange.delegators:
             exchange.decision = decision = await runtime.engine.decide(exchange.policy_input)
         else:
             exchange.delegated_inputs = inputs = [
-                self._input_for(each, exchange, runtime, call) for each in exchange.delegators
+                self._input_for(each, exchange.delegation[:place], runtime, call)
+                for place, each in enumerate(exchange.delegators)
             ]
             decisions = [await runtime.engine.decide(each) for each in (exchange.policy_input, *inputs)]
             exchange.decision = decision = intersection(decisions)
         self._observe.decided(decision)
         return decision
 
-    def _input_for(self, agent: Agent, exchange: Exchange, runtime: Runtime, call: Call) -> dict[str, Any]:
+    def _input_for(self, agent: Agent, delegation: Sequence[str], runtime: Runtime, call: Call) -> dict[str, Any]:
         model = runtime.models.get(call.resource_id)
         return model_input(
             agent,
@@ -218,7 +220,7 @@ class Pipeline:
             runtime.regions.get(call.resource_id, ""),
             runtime.config.context.region,
             runtime.config.context.environment,
-            exchange.delegation,
+            delegation,
         )
 
     async def _reserve(self, exchange: Exchange, runtime: Runtime) -> None:
