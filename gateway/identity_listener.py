@@ -24,6 +24,13 @@ from identity.registry import Registry
 from identity.remote_issuing import RemoteIssuer
 
 
+BODY_BYTES = 128 * 1024
+"""Largest request body: anybody may send one, so it is small."""
+
+CONNECTIONS = 256
+"""Open connections of callers without a certificate, all together."""
+
+
 class IdentityListener:
     """Serves bundle, OIDC discovery and attestation. Its callers need no certificate."""
 
@@ -77,7 +84,7 @@ class IdentityListener:
             sock,
             tls=self._material(),
             bundles=dict,
-            limits=limits,
+            limits=limits.model_copy(update={"body_bytes": BODY_BYTES, "connections_per_identity": CONNECTIONS}),
             observer=observer,
             clock=clock,
             anyone=True,
