@@ -50,6 +50,8 @@ def create(
 ) -> None:
     """Create an entry."""
     loaded, opened = inventory(config)
+    if loaded.identity.source == "spire":
+        fail("identity.source is spire: entries are SPIRE's; use spire-server entry create.")
     given = _given(
         selector, parent, x509_ttl, jwt_ttl, federates_with, dns_name, hint, admin, downstream, expires
     )  # fmt: skip
@@ -57,8 +59,12 @@ def create(
     asked = validate(Entry(entry_id="", spiffe_id=spiffe_id, **given), loaded.trust_domain)
     with opened as registry:
         entry = registry.entries.create(asked, by=operator())
+        agent = registry.snapshot(entries=False).get(entry.spiffe_id)
     record(loaded, "entry.created", _view(entry))
     _tell(entry, "Created", json)
+    if not json and (agent is None or agent.status != "active"):
+        state = "not registered" if agent is None else agent.status
+        say(f"Note: {entry.spiffe_id} is {state}, and nobody is given it until it is an active identity.")
 
 
 @app.command("list")
