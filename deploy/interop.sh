@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the interop tests need and a Python environment cannot give: openssl, nginx, OPA and Envoy.
-# Fails where it cannot.
+# Installs what the interop tests need and a Python environment cannot give: openssl, nginx, OPA, Envoy, and a client
+# on go-spiffe. Fails where it cannot.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=.interop/bin
@@ -20,14 +20,19 @@ if [ ${#missing[@]} -gt 0 ]; then
   DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}" >/dev/null
 fi
 
-if [ ! -x "$tools/opa" ]; then
-  # OPA's own go.mod asks for a newer Go; from 1.21 on, Go fetches that by itself.
+need_go() {
+  # What is built here asks for a newer Go in its own go.mod; from 1.21 on, Go fetches that by itself.
+  local minor
   minor=$(go env GOVERSION | sed -E 's/^go1\.([0-9]+).*/\1/')
   if [ "$minor" -lt 21 ]; then
-    echo "Go 1.21 or newer is needed to build OPA $opa_version; this is $(go env GOVERSION)." >&2
+    echo "Go 1.21 or newer is needed to build $1; this is $(go env GOVERSION)." >&2
     echo "On Debian 12: apt-get install -t bookworm-backports golang-go" >&2
     exit 1
   fi
+}
+
+if [ ! -x "$tools/opa" ]; then
+  need_go "OPA $opa_version"
   echo "Building OPA $opa_version (some minutes the first time)"
   GOBIN="$PWD/$tools" GOFLAGS=-modcacherw CGO_ENABLED=0 go install "github.com/open-policy-agent/opa@$opa_version"
 fi
@@ -43,3 +48,15 @@ if ! cmp -s "$lock" .interop/envoy.lock; then
   cp "$lock" .interop/envoy.lock
 fi
 "$tools/envoy" --version | tail -n 2
+
+sources=tests/interop/go
+client=$tools/spiffe-interop
+if [ ! -x "$client" ] || [ -n "$(find "$sources" -type f -newer "$client" ! -name '*.md')" ]; then
+  need_go "the client on go-spiffe"
+  echo "Building the client on go-spiffe"
+  # A new file replaces the old one only when the build succeeded, so a failed build is not taken for a current one.
+  GOFLAGS=-modcacherw CGO_ENABLED=0 \
+    go build -C "$sources" -mod=readonly -trimpath -buildvcs=false -o "$PWD/$client.new" .
+  mv "$client.new" "$client"
+fi
+awk '$1 ~ /go-spiffe\/v2$/ { print "go-spiffe " $2; exit }' "$sources/go.mod"
