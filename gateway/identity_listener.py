@@ -23,7 +23,6 @@ from identity.fetching import FetchError
 from identity.registry import Registry
 from identity.remote_issuing import RemoteIssuer
 
-
 BODY_BYTES = 128 * 1024
 """Largest request body: anybody may send one, so it is small."""
 
