@@ -102,6 +102,8 @@ def _verify(
     if not verify_signature(key, algorithm, signed, signature):
         raise SvidError("jwt-signature", f"the signature of the token is not that of the key {key_id!r}")
     issued_at, not_after = _check_times(claims, now, leeway)
+    if not isinstance(claims.get("iss", ""), str):
+        raise SvidError("jwt-issuer", "the issuer of the token (iss) is not a text")
     return JwtIdentity(
         id=str(spiffe_id),
         trust_domain=spiffe_id.trust_domain.name,
@@ -138,7 +140,7 @@ def _check_header(header: dict[str, Any]) -> tuple[str, str]:
         raise SvidError("jwt-algorithm", f"the token's algorithm is none of {', '.join(ALGORITHMS)}")
     if header.get("typ") not in _TYPES or ("typ" in header and header["typ"] is None):
         raise SvidError("jwt-type", "the token's type is neither absent nor 'JWT' nor 'JOSE'")
-    if "crit" in header:
+    if "crit" in header or "b64" in header:  # RFC 7797: with b64 the payload may be meant as it stands
         raise SvidError("jwt-critical", "the token asks for an extension to be understood, and none is here")
     key_id = header.get("kid")
     if not isinstance(key_id, str) or not key_id:

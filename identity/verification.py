@@ -7,7 +7,9 @@ Pure functions: chain, bundles and time are arguments. Rules, in this order:
 3. the trust domain of the leaf's ID has a bundle, and the bundle is not empty;
 4. the leaf is in date;
 5. a chain leads from the leaf over the certificates sent to an authority of that bundle (RFC 5280);
-6. each signing certificate on the way that carries a SPIFFE ID carries that of the same trust domain.
+6. each signing certificate on the way that carries a SPIFFE ID carries that of the same trust domain;
+7. no certificate below the authority constrains or maps certificate policies, which are not processed here, names a
+   policy twice, or has a key in another form than the usual one.
 
 Whatever a peer sends, the answer is an identity or a `SvidError`, nothing else. The work is bounded by the number and
 size of the certificates and by the verifier's own limit on signature checks.
@@ -20,12 +22,13 @@ from functools import lru_cache
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
+from cryptography.x509.oid import ExtensionOID
 from cryptography.x509.verification import PolicyBuilder, Store, VerificationError
 
 from identity.bundle import TrustBundle
 from identity.errors import SvidError
 from identity.spiffe_id import SpiffeId
-from identity.x509_svid import leaf_id, subject_key_id
+from identity.x509_svid import has_usual_key_form, leaf_id, subject_key_id
 
 __all__ = ["PeerIdentity", "SvidError", "verify_peer", "verify_server"]
 
@@ -149,6 +152,10 @@ def _check_chain(
         ) from error
     for certificate in verified.chain[1:]:
         _check_authority_id(certificate, bundle.trust_domain)
+    for certificate in verified.chain[:-1]:
+        _check_policies(certificate)
+        if not has_usual_key_form(certificate):
+            raise SvidError("certificate-key-form", "the key of a certificate is not written in the usual form")
     return tuple(subject_key_id(certificate) for certificate in verified.chain[1:])
 
 
@@ -168,3 +175,17 @@ def _check_authority_id(certificate: x509.Certificate, trust_domain: str) -> Non
                 "authority-id",
                 f"a signing certificate in the chain is of {uri[:80]!r}, not of spiffe://{trust_domain}",
             )
+
+
+def _check_policies(certificate: x509.Certificate) -> None:
+    """Refuse what the verifier passes over where it is not critical (RFC 5280, sections 4.2.1.4, 4.2.1.5, 4.2.1.11)."""
+    for extension in certificate.extensions:
+        if extension.oid in {ExtensionOID.POLICY_CONSTRAINTS, ExtensionOID.POLICY_MAPPINGS}:
+            raise SvidError(
+                "certificate-policies",
+                "a certificate in the chain constrains or maps certificate policies, which are not processed here",
+            )
+        if isinstance(extension.value, x509.CertificatePolicies):
+            policies = [each.policy_identifier for each in extension.value]
+            if len(set(policies)) != len(policies):
+                raise SvidError("certificate-policies", "a certificate in the chain names a policy twice")

@@ -8,6 +8,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.asymmetric.types import CertificatePublicKeyTypes
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from identity.errors import SpiffeIdError, SvidError
@@ -43,6 +44,16 @@ def is_strong(key: CertificatePublicKeyTypes) -> bool:
     if isinstance(key, rsa.RSAPublicKey):
         return 2048 <= key.key_size <= 8192
     return isinstance(key, ed25519.Ed25519PublicKey)
+
+
+def has_usual_key_form(certificate: x509.Certificate) -> bool:
+    """Whether the key is written as it would be here: an ECDSA point uncompressed, an RSA key with its parameters.
+
+    Rules: RFC 5480, section 2.2; RFC 3279, section 2.3.1. Other forms say the same key, and not every verifier reads
+    them.
+    """
+    written = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return written in certificate.tbs_certificate_bytes
 
 
 def subject_key_id(certificate: x509.Certificate) -> str:

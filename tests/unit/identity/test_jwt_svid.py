@@ -265,6 +265,17 @@ def test_a_verifier_without_a_name_of_the_token_accepts_nothing(audience):
     assert rule(signed(), audience=audience) == "jwt-audience"
 
 
+@pytest.mark.parametrize("b64", [True, False])
+def test_a_payload_that_may_not_be_base64url_is_refused(b64):
+    header = dumped({"alg": "ES256", "kid": "p256", "b64": b64})
+    assert rule(raw(header, dumped(claims()))) == "jwt-critical"
+
+
+@pytest.mark.parametrize("issuer", [None, 1, ["https://issuer.test"]])
+def test_an_issuer_is_a_text(issuer):
+    assert rule(raw(b'{"alg":"ES256","kid":"p256"}', dumped(claims(iss=issuer)))) == "jwt-issuer"
+
+
 @pytest.mark.parametrize("jti", [None, 1, ["1"]])
 def test_an_id_is_a_text(jti):
     assert rule(raw(b'{"alg":"ES256","kid":"p256"}', dumped(claims(jti=jti)))) == "jwt-id"

@@ -6,10 +6,12 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from cryptography.x509.oid import ExtensionOID
 
 from identity.bundle import TrustBundle
 from identity.verification import SvidError, verify_peer
+from tests.support.broken_svids import content, signed_again
 from tests.support.certificates import CertificateAuthority, key_usage
 
 NAME = "spiffe://home.test/agent/a"
@@ -64,6 +66,65 @@ def test_a_signing_certificate_with_a_weak_key_does_not_vouch(world, make, expec
 def test_a_signing_certificate_needs_key_cert_sign(world):
     lame = world.home.intermediate("spiffe://home.test", now=world.now, usage=key_usage("crl_sign"))
     assert verdict(world, world.leaf(NAME, by=lame).chain) == "chain-not-trusted"
+
+
+POLICY = x509.PolicyInformation(x509.ObjectIdentifier("1.2.3.4"), None)
+
+
+@pytest.mark.parametrize("below", [False, True], ids=["on the signing certificate", "on the leaf"])
+@pytest.mark.parametrize(
+    ("extension", "expected"),
+    [
+        (x509.CertificatePolicies([POLICY]), NAME),
+        (x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\0"), NAME),
+        (x509.PolicyConstraints(require_explicit_policy=0, inhibit_policy_mapping=None), "certificate-policies"),
+        (x509.PolicyConstraints(require_explicit_policy=None, inhibit_policy_mapping=0), "certificate-policies"),
+        (x509.UnrecognizedExtension(ExtensionOID.POLICY_MAPPINGS, b"\x30\0"), "certificate-policies"),
+    ],
+    ids=["policies", "an unknown extension", "a policy demanded", "mapping forbidden", "mappings"],
+)
+def test_constraints_on_policies_are_heeded_by_refusal_even_if_not_critical(world, extension, expected, below):
+    signing = world.home.intermediate("spiffe://home.test", now=world.now)
+    leaf = world.leaf(NAME, by=signing)
+    if below:
+        chain = [extended(leaf.certificate, extension, signing.key), signing.certificate]
+    else:
+        chain = [leaf.certificate, extended(signing.certificate, extension, world.home.key)]
+    assert verdict(world, [each.public_bytes(Encoding.DER) for each in chain]) == expected
+
+
+def test_a_policy_named_twice_is_refused(world):
+    leaf = world.leaf(NAME)
+    once = extended(leaf.certificate, x509.CertificatePolicies([POLICY]), world.home.key)
+    tbs = content(once)
+    policies = next(
+        node for node in tbs if node.children and node.write() == x509.CertificatePolicies([POLICY]).public_bytes()
+    )
+    policies.children *= 2
+    assert verdict(world, [signed_again(once, tbs, world.home)]) == "certificate-policies"
+
+
+def test_a_key_in_another_form_than_the_usual_one_is_refused(world):
+    leaf = world.leaf(NAME).certificate
+    tbs = content(leaf)
+    point = leaf.public_key().public_bytes(Encoding.X962, PublicFormat.UncompressedPoint)
+    node = next(node for node in tbs if node.content == b"\0" + point)
+    hybrid = bytes([6 + (point[-1] & 1)]) + point[1:]
+    compressed = leaf.public_key().public_bytes(Encoding.X962, PublicFormat.CompressedPoint)
+    for form in (hybrid, compressed):
+        node.content = b"\0" + form
+        assert verdict(world, [signed_again(leaf, tbs, world.home)]) == "certificate-key-form"
+    node.content = b"\0" + point
+    assert verdict(world, [signed_again(leaf, tbs, world.home)]) == NAME
+
+
+def extended(certificate, extension, key):
+    """The certificate with one more extension, which is not critical."""
+    builder = x509.CertificateBuilder(
+        certificate.issuer, certificate.subject, certificate.public_key(), certificate.serial_number,
+        certificate.not_valid_before_utc, certificate.not_valid_after_utc, list(certificate.extensions),
+    )  # fmt: skip
+    return builder.add_extension(extension, critical=False).sign(key, hashes.SHA256())
 
 
 def test_an_expired_root_in_the_bundle_does_not_vouch(world):
