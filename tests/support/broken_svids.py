@@ -104,6 +104,7 @@ class Authorities:
 
     def __init__(self, now: int) -> None:
         self.now = now
+        self._chains: dict[str, list[bytes]] = {}
         home, away = (CertificateAuthority.root(name, now=now) for name in (HOME, AWAY))
         intermediate = home.intermediate(f"spiffe://{HOME}", now=now)
         policies = x509.PolicyConstraints(require_explicit_policy=0, inhibit_policy_mapping=None)
@@ -138,6 +139,16 @@ class Authorities:
         elif kind == "intermediate":
             found[HOME] = self.signers["intermediate"].bundle(HOME)
         return found
+
+    def chain(self, name: str) -> list[bytes]:
+        """Return a chain (DER) with this about it, always the same one."""
+        if name not in self._chains:
+            self._chains[name] = self.make([name])[0]
+        return self._chains[name]
+
+    def leaf(self, name: str) -> x509.Certificate:
+        """Return the leaf of that chain."""
+        return x509.load_der_x509_certificate(self.chain(name)[0])
 
     def make(self, names: Iterable[str]) -> tuple[list[bytes], dict[str, TrustBundle]]:
         """Return a chain (DER) and the bundles to judge it by, broken in each of these ways."""
