@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import structlog
+from fastapi import APIRouter
 from prometheus_client.multiprocess import mark_process_dead
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -32,6 +33,7 @@ from gateway.admin.access import AccessControl
 from gateway.admin.app import Control, Reloaded, create_admin_app
 from gateway.admin.inventory import inventory_routes
 from gateway.admin.persons import Persons
+from gateway.admin.renewal import renewal_routes
 from gateway.admin.token_exchange import TokenExchange
 from gateway.clock import NANOSECONDS, system_clock
 from gateway.config import GatewayConfig, load_config, show_config
@@ -46,6 +48,7 @@ from gateway.telemetry.listener import ListenerEvents
 from gateway.telemetry.logging import configure_logging
 from gateway.telemetry.operations import OperationsApp, Part
 from gateway.worker import run_worker
+from identity.attestation.base import SourceLimiter
 from identity.bundle import TrustBundle
 from identity.errors import IdentityError
 from identity.fetching import FetchError
@@ -62,6 +65,9 @@ SILENCE_SECONDS = 5.0
 
 RELOAD_SECONDS = 30.0
 """How long the workers may take to reload (seconds)."""
+
+RENEWALS_PER_MINUTE = 60
+"""How often one identity, which may run on many machines, may renew its certificates."""
 
 _RESTART = ("trust_domain", "state_dir", "listener", "admin", "operations", "audit", "identity", "quota")
 """Parts of the configuration that only a restart changes."""
@@ -322,9 +328,7 @@ class ControlProcess:
         control = Control(
             status=self.status,
             show_config=lambda: show_config(self.config),
-            inventory=lambda access: inventory_routes(
-                access, self._identity.registry, self._identity.record, str(self._identity.gateway_id)
-            ),
+            inventory=self._inventory_routes,
             reload=self.reload,
             federation=self._identity.federation,
             refresh=self._identity.refresh,
@@ -339,6 +343,15 @@ class ControlProcess:
             observer=ListenerEvents(self._audit),
             clock=system_clock,
         )
+
+    def _inventory_routes(self, access: AccessControl) -> APIRouter:
+        """Return the routes of the inventory, and that by which its identities renew themselves."""
+        identity = self._identity
+        router = inventory_routes(access, identity.registry, identity.record, str(identity.gateway_id))
+        if isinstance(identity, IdentityServices):
+            limiter = SourceLimiter(system_clock, per_minute=RENEWALS_PER_MINUTE, burst=RENEWALS_PER_MINUTE)
+            router.include_router(renewal_routes(access, identity.remote_issuer, identity.authority.bundle, limiter))
+        return router
 
     def _exchange(self) -> Callable[[bytes, PeerIdentity], Awaitable[dict[str, Any]]] | None:
         delegation = self.config.identity.delegation

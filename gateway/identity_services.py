@@ -41,6 +41,7 @@ class IdentityServices(GatewayIdentity):
 
     Attributes:
         authority: signs for the trust domain.
+        remote_issuer: issues to workloads on other machines.
     """
 
     def __init__(self, config: GatewayConfig, audit: AuditLog, clock: Clock = system_clock) -> None:
@@ -56,6 +57,14 @@ class IdentityServices(GatewayIdentity):
         self._fetching: asyncio.Task[None] | None = None
         self.bundles = {**self._static, **self._federation.bundles()}
         self.gateway_id = TrustDomain(config.trust_domain).id(app.GATEWAY_PATH)
+        self.remote_issuer = RemoteIssuer(
+            authority=self.authority,
+            registry=self.registry,
+            gateway_id=str(self.gateway_id),
+            record=self.record,
+            clock=clock,
+            ttl_seconds=config.identity.svid_ttl_seconds,
+        )
         self._own_changed = self._bundles_changed = False
         self._workloads: WorkloadIdentities | None = None
         self._serving: asyncio.Task[None] | None = None
@@ -175,20 +184,12 @@ class IdentityServices(GatewayIdentity):
     def _identity_listener(self, sock: socket.socket) -> "IdentityListener":
         from gateway.identity_listener import IdentityListener  # noqa: PLC0415 - not loaded where it is off
 
-        issuer = RemoteIssuer(
-            authority=self.authority,
-            registry=self.registry,
-            gateway_id=str(self.gateway_id),
-            record=self.record,
-            clock=self._clock,
-            ttl_seconds=self._config.identity.svid_ttl_seconds,
-        )
         return IdentityListener(
             self._config.identity,
             sock,
             trust_domain=self._config.trust_domain,
             registry=self.registry,
-            issuer=issuer,
+            issuer=self.remote_issuer,
             bundle=self.authority.bundle,
             own=lambda: (self.svid.chain_pem, self.svid.key_pem),
             limits=self._config.listener.limits,

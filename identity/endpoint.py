@@ -16,8 +16,6 @@ from hashlib import sha256
 from typing import Any
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.serialization import Encoding
 
 from identity.attestation.base import (
     AttestationError,
@@ -29,6 +27,7 @@ from identity.attestation.base import (
 )
 from identity.attestation.conversations import Conversations, Outcome, Question
 from identity.bundle import TrustBundle
+from identity.certificate_request import CertificateRequestError, parse_request
 from identity.discovery import (
     BUNDLE_PATH,
     DISCOVERY_PATH,
@@ -39,8 +38,8 @@ from identity.discovery import (
     keys_bytes,
 )
 from identity.errors import IdentityError
+from identity.remote_issuing import handed_out
 from identity.strict_json import parse_object
-from identity.x509_svid import KEY_TYPES, is_strong
 
 Issue = Callable[[Attested, x509.CertificateSigningRequest], Awaitable[Sequence[bytes]]]
 """Issues a node's X.509-SVID for the key of a request; returns the chain (DER, leaf first). Raises `IdentityError`."""
@@ -228,8 +227,7 @@ class IdentityEndpoint:
             "spiffe_id": result.attested.spiffe_id,
             "selectors": sorted(result.attested.selectors),
             "can_reattest": result.attested.can_reattest,
-            "chain": "".join(x509.load_der_x509_certificate(der).public_bytes(Encoding.PEM).decode() for der in chain),
-            "bundle": json.loads(bundle_bytes(self._bundle())),
+            **handed_out(chain, self._bundle()),
         }
 
 
@@ -285,14 +283,7 @@ def _document(body: bytes) -> dict[str, Any]:
 
 
 def _csr(pem: object) -> x509.CertificateSigningRequest:
-    if not isinstance(pem, str):
-        raise AttestationError("payload-malformed", "the request needs the member 'csr', a PEM certificate request")
     try:
-        request = x509.load_pem_x509_csr(pem.encode())
-        if not is_strong(request.public_key()):
-            raise AttestationError("csr-key", f"the key of the certificate request is none of: {KEY_TYPES}")
-        if not request.is_signature_valid:
-            raise AttestationError("csr-signature", "the certificate request is not signed with its own key")
-    except (ValueError, UnsupportedAlgorithm, x509.InvalidVersion) as error:
-        raise AttestationError("payload-malformed", f"the certificate request cannot be read: {error}") from error
-    return request
+        return parse_request(pem)
+    except CertificateRequestError as error:
+        raise AttestationError(error.rule, str(error)) from error

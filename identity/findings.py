@@ -25,6 +25,9 @@ FINDINGS = ("unknown-caller", "orphaned", "over-privileged", "dormant", "expirin
 _DAY = 86_400
 _STANDING = frozenset({"active", "pending"})
 
+_NOT_COUNTED = frozenset({"identity.renew"})
+"""Actions that are no calls, so that the calls do not tell whether they are used; a proposal leaves them as they are."""
+
 
 @dataclass(frozen=True, slots=True)
 class Rules:
@@ -194,6 +197,7 @@ def unused_permissions(granted: Iterable[Permission], calls: Iterable[Usage]) ->
                 f"{action} {pattern}"
                 for permission in granted
                 for action in permission.actions
+                if action not in _NOT_COUNTED
                 for pattern in permission.resources
                 if not any(action == done and _covers(pattern, resource) for done, resource in seen)
             }
@@ -215,6 +219,9 @@ def tighter_binding(spiffe_id: str, granted: Iterable[Permission], calls: Iterab
             for permission in granted
         ):
             resources.setdefault(call.action, set()).add(call.resource)
+    for permission in granted:
+        for action in _NOT_COUNTED.intersection(permission.actions):
+            resources.setdefault(action, set()).update(permission.resources)
     together: dict[tuple[str, ...], list[str]] = {}
     for action, names in sorted(resources.items()):
         together.setdefault(tuple(sorted(names)), []).append(action)

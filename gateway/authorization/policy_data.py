@@ -28,6 +28,7 @@ ACTIONS = (
     "object.write",
     "pipeline.trigger",
     "identity.exchange",
+    "identity.renew",
 )
 """Actions of the policy contract besides those of the control plane, which start with `admin.`."""
 

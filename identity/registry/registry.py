@@ -44,6 +44,10 @@ class NewSvid:
     authority_id: str = ""
 
 
+_SVID_COLUMNS = ("serial", "id", "not_after", "entry_id", "node_id", "authority_id")
+"""Columns of a `NewSvid`, in its order."""
+
+
 class Registry:
     """The inventory in a SQLite file.
 
@@ -247,6 +251,24 @@ class Registry:
             .where(schema.svids.c.id == canonical(spiffe_id))
             .order_by(schema.svids.c.issued_at.desc())
         )
+        with self._database.read() as connection:
+            return [dict(row._mapping) for row in connection.execute(query)]
+
+    def issued(self, serial: str) -> NewSvid | None:
+        """Return what is on record about one certificate or token, or None.
+
+        Raises:
+            RegistryError: not a serial number, or the inventory cannot be read.
+        """
+        query = select(*(schema.svids.c[name] for name in _SVID_COLUMNS))
+        with self._database.read() as connection:
+            row = connection.execute(query.where(schema.svids.c.serial == normal_serial(serial))).one_or_none()
+        return None if row is None else NewSvid(*row)
+
+    def svids_in_date(self) -> list[dict[str, Any]]:
+        """Return the certificates and tokens of all identities that have not ended, by ID, the oldest first."""
+        table = schema.svids
+        query = select(table).where(table.c.not_after > self._database.now()).order_by(table.c.id, table.c.issued_at)
         with self._database.read() as connection:
             return [dict(row._mapping) for row in connection.execute(query)]
 
