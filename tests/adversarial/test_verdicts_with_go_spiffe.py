@@ -7,8 +7,8 @@ each row is shown by an example.
 import re
 import time
 import warnings
-from base64 import b64encode
-from collections.abc import Iterator
+from base64 import b64encode, urlsafe_b64decode
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,7 @@ from identity.verification import verify_peer
 from tests.support import broken_tokens
 from tests.support.broken_svids import AGENT, CERTIFICATE, HOME, Authorities, content, key, signed_again
 from tests.support.broken_tokens import AUDIENCE, TOKEN
+from tests.support.changed_certificates import CHANGED, mutate
 from tests.support.der import Node
 from tests.support.go_spiffe import Conversation, conversation
 
@@ -180,7 +181,7 @@ LAXER = {
             ("a subject in capitals",),
         ),
         Difference(
-            (GO,), r".*unable to parse JWT token", "a key in the header is never used, so it is not read either",
+            (GO,), r'.*unable to parse JWT token.*"jwk"', "a key in the header is never used, so it is not read either",
             ("a key in the header",),
         ),
     ),
@@ -254,7 +255,10 @@ class Court:
         except SvidError as error:
             ours = Verdict(why=f"{error.rule}: {error}")
         question = {"token": token, "jwks": self._key_sets, "audience": AUDIENCE}
-        return self._compare("token", ours, question, lambda: self._their_token(token))
+        # go-spiffe does not say what it could not parse, so a row is told what stands in the header.
+        header = re.sub(r"[^A-Za-z0-9_-]", "", token.partition(".")[0])
+        whole = urlsafe_b64decode(header[: len(header) // 4 * 4]).decode(errors="replace")
+        return self._compare("token", ours, question, lambda: self._their_token(token), whole)
 
     def _their_token(self, token: str) -> TheirId:
         claims = jwt.decode(token, options={"verify_signature": False})
@@ -262,9 +266,11 @@ class Court:
         bundle = JwtBundle(domain, dict(self._bundles[domain.name].jwt_keys))
         return JwtSvid.parse_and_validate(token, bundle, {AUDIENCE}).spiffe_id
 
-    def _compare(self, kind: str, ours: Verdict, question: Any, theirs: Any) -> list[Difference | None]:
+    def _compare(
+        self, kind: str, ours: Verdict, question: Any, theirs: Any, about: str = ""
+    ) -> list[Difference | None]:
         [answer] = self._go.ask([question])
-        go = Verdict(answer["id"], answer["error"])
+        go = Verdict(answer["id"], f"{answer['error']} {about}")
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -284,61 +290,20 @@ def _text(data: bytes) -> str:
     return b64encode(data).decode()
 
 
-# What is changed in a certificate and then signed again, by a name.
-def _extension(tbs: Node, last_arc: int) -> Node:
-    name = Node(0x06, bytes([0x55, 0x1D, last_arc])).write()
-    return next(node for node in tbs if node.children and node.children[0].write() == name)
-
-
-def _subject(tbs: Node) -> Node:
-    return tbs.children[5]
-
-
-def _drop(tbs: Node, last_arc: int) -> None:
-    gone = _extension(tbs, last_arc)
-    for node in tbs:
-        node.children = [child for child in node.children if child is not gone]
-
-
-def _empty_rdn(tbs: Node) -> None:
-    _subject(tbs).children.append(Node(0x31, b""))
-
-
-def _attribute_twice(tbs: Node) -> None:
-    _subject(tbs).children[0].children *= 2
-
-
-def _value_too_many(tbs: Node) -> None:
-    _extension(tbs, 0x0E).children.append(Node(0x05, b""))
-
-
-def _another_text(tbs: Node) -> None:
-    _subject(tbs).children[0].children[0].children[1].tag = 0x04
-
-
-def _policy_mapping(tbs: Node) -> None:
-    arcs = Node(0x06, b"\x2a\x03").write()
-    pair = Node(0x30, arcs + arcs).write()
-    _extension(tbs, 0x0E).children[:] = [Node(0x06, b"\x55\x1d\x21"), Node(0x04, Node(0x30, pair).write())]
-
-
-CHANGED = {
-    "an empty RDN": _empty_rdn,
-    "an attribute twice in an RDN": _attribute_twice,
-    "a value too many in the extension": _value_too_many,
-    "a subject in another type of text": _another_text,
-    "no authority key identifier": lambda tbs: _drop(tbs, 0x23),
-    "no basic constraints": lambda tbs: _drop(tbs, 0x13),
-    "a policy mapping": _policy_mapping,
-}
-
-
 def _examples() -> Iterator[Any]:
     for side, table in (("stricter", STRICTER), ("laxer", LAXER)):
         for kind, rows in table.items():
             for row in rows:
                 for judge in row.judges:
                     yield pytest.param(kind, row, judge, id=f"{side} than {judge}: {row.examples[0][:40]!r}")
+
+
+def changed(court: Court, name: str, change: Callable[[Node], None]) -> bytes:
+    """Return a leaf of the home domain's root that was changed and signed again."""
+    leaf = court.authorities.leaf(name)
+    tbs = content(leaf)
+    change(tbs)
+    return signed_again(leaf, tbs, court.authorities.signers["home"])
 
 
 @pytest.mark.parametrize(("kind", "row", "judge"), list(_examples()))
@@ -353,14 +318,6 @@ def test_each_row_of_the_tables_is_shown_by_its_examples(court, kind, row, judge
         else:
             found = court.chain(*court.authorities.make([example]))
         assert found[BOTH.index(judge)] is row, example
-
-
-def changed(court: Court, name: str, change: Any) -> bytes:
-    """A leaf of the home domain's root that was changed and signed again."""
-    leaf = court.authorities.leaf(name)
-    tbs = content(leaf)
-    change(tbs)
-    return signed_again(leaf, tbs, court.authorities.signers["home"])
 
 
 @pytest.mark.parametrize("name", CERTIFICATE)
@@ -453,22 +410,3 @@ def test_a_chain_changed_in_any_byte(court, data):
     der = bytearray(chain[index])
     der[data.draw(st.integers(0, len(der) - 1))] ^= data.draw(st.integers(1, 255))
     court.chain([*chain[:index], bytes(der), *chain[index + 1 :]], court.authorities.bundles())
-
-
-def mutate(data: st.DataObject, node: Node) -> None:
-    """Change one value: its type, a byte, its length, or what is in it and in which order."""
-    if node.children and data.draw(st.integers(0, 4)):
-        children, at = node.children, data.draw(st.integers(0, len(node.children) - 1))
-        how = data.draw(st.sampled_from(["drop", "again", "swap"]))
-        if how == "drop":
-            del children[at]
-        elif how == "again":
-            children.insert(at, data.draw(st.sampled_from(children)))
-        else:
-            children[at], children[0] = children[0], children[at]
-    elif node.content and data.draw(st.integers(0, 4)):
-        changed_content = bytearray(node.content)
-        changed_content[data.draw(st.integers(0, len(changed_content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
-        node.content = bytes(changed_content) + data.draw(st.sampled_from([b"", b"", b"\0"]))
-    else:
-        node.tag = data.draw(st.sampled_from([node.tag ^ (1 << data.draw(st.integers(0, 7))), 0x05, 0x0C, 0x13, 0x16]))
