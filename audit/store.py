@@ -71,6 +71,11 @@ class AuditStore:
         """Return the names of the chains, sorted."""
         return sorted(path.stem for path in self.directory.glob("*.sqlite"))
 
+    def expected_logs(self) -> list[str]:
+        """Return the names of the chains that are or were there: a head or a lock outlives a chain taken away."""
+        kinds = ("*.sqlite", "*.head", "*.lock")
+        return sorted({path.stem for kind in kinds for path in self.directory.glob(kind)})
+
     def open_writer(self, log_id: str) -> "ChainWriter":
         """Open a chain for writing; make it if it is new.
 
@@ -186,6 +191,8 @@ class ChainWriter:
         try:
             self.head = self.read_head()
             self._check_against_recorded_head()
+            if not self._head_path.exists():
+                self.record_head()  # from the first record on, a missing head means that somebody took it away
         except BaseException:
             self.close(record_head=False)
             raise

@@ -12,7 +12,7 @@ import orjson
 
 from audit.canonical import canonical
 from audit.chain import GENESIS, VERSION, Head, record_hash
-from audit.errors import AuditStoreError, CanonicalError
+from audit.errors import CanonicalError
 from audit.store import AuditStore, StoredRecord
 
 SKEW_NS = 5_000_000_000
@@ -25,7 +25,7 @@ class Finding:
 
     Attributes:
         rule: `link`, `hash`, `form`, `sequence`, `column`, `duplicate-id`, `time`, `outcome-without-intent`,
-            `shortened`, `unreadable`.
+            `shortened`, `head`, `unreadable`.
         log_id: the chain.
         sequence: the record, -1 for the chain as a whole.
         message: what is wrong, in words.
@@ -43,6 +43,7 @@ class ChainReport:
 
     Attributes:
         head: the end that was reached.
+        watched_hash: hash of the record whose place was asked for; empty if there was none.
         records: number of records read.
         open_intents: event ids of intents without an outcome. Expected for calls under way and, for each kill of a
             gateway, for those that were under way then.
@@ -51,6 +52,7 @@ class ChainReport:
     log_id: str
     records: int = 0
     head: Head = field(default_factory=Head)
+    watched_hash: str = ""
     findings: list[Finding] = field(default_factory=list)
     open_intents: list[str] = field(default_factory=list)
 
@@ -67,38 +69,52 @@ def verify_store(store: AuditStore, progress: Callable[[int], None] | None = Non
         store: the directory.
         progress: called with the number of records done since the last call.
     """
-    reports = []
-    for log_id in store.logs():
-        try:
-            with store.reader(log_id) as reader:
-                expected = reader.expected_head()
-                report = verify_chain(log_id, reader.records(), progress)
-        except AuditStoreError as error:
-            report = ChainReport(log_id, findings=[Finding("unreadable", log_id, -1, str(error))])
-        else:
-            if expected is not None and expected.sequence > report.head.sequence:
-                report.findings.append(
-                    Finding(
-                        "shortened",
-                        log_id,
-                        -1,
-                        f"the chain ends at record {report.head.sequence}; record {expected.sequence} was there before",
-                    )
-                )
-        reports.append(report)
-    return reports
+    return [_verify_one(store, log_id, progress) for log_id in store.expected_logs()]
+
+
+def _verify_one(store: AuditStore, log_id: str, progress: Callable[[int], None] | None) -> ChainReport:
+    try:
+        with store.reader(log_id) as reader:
+            expected = reader.expected_head()
+            report = verify_chain(log_id, reader.records(), progress, watched=expected.sequence if expected else -1)
+    except Exception as error:  # whatever a file holds, its chain gets a report, and so do the others
+        return ChainReport(log_id, findings=[Finding("unreadable", log_id, -1, str(error))])
+    if expected is None:
+        if report.records:
+            report.findings.append(
+                Finding("head", log_id, -1, f"{log_id}.head, which notes the end of the chain, was taken away")
+            )
+    elif expected.sequence > report.head.sequence:
+        report.findings.append(
+            Finding(
+                "shortened",
+                log_id,
+                -1,
+                f"the chain ends at record {report.head.sequence}; record {expected.sequence} was there before",
+            )
+        )
+    elif expected.sequence >= 0 and report.watched_hash != expected.hash:
+        report.findings.append(
+            Finding("head", log_id, expected.sequence, f"{log_id}.head knows another record in this place")
+        )
+    return report
 
 
 def verify_chain(
-    log_id: str, records: Iterable[StoredRecord], progress: Callable[[int], None] | None = None
+    log_id: str,
+    records: Iterable[StoredRecord],
+    progress: Callable[[int], None] | None = None,
+    watched: int = -1,
 ) -> ChainReport:
-    """Verify one chain from its first record."""
+    """Verify one chain from its first record. `watched`: a place whose hash is to be reported."""
     report = ChainReport(log_id)
     seen: set[str] = set()
     open_intents: dict[str, None] = {}
     previous_time = 0
     for row in records:
         document = _check_row(report, row)
+        if row.sequence == watched:
+            report.watched_hash = row.hash
         if document is None:
             report.head = Head(row.sequence, row.hash)
             report.records += 1
@@ -130,6 +146,9 @@ def verify_chain(
 def _check_row(report: ChainReport, row: StoredRecord) -> dict[str, str] | None:
     """Check one record against its hash, its place and its columns; move the head."""
     head = report.head
+    if type(row.record) is not bytes:
+        _note(report, "form", row, "the record is not stored as bytes")
+        return None
     if row.sequence != head.sequence + 1:
         _note(report, "sequence", row, f"after record {head.sequence} comes record {row.sequence}")
     if record_hash(row.record) != row.hash:

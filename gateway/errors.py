@@ -12,6 +12,7 @@
     ├── IdentityRefusedError    401  the peer proved no acceptable identity
     ├── PolicyDeniedError       403  the policy said no
     ├── QuotaExceededError      429  a limit is used up
+    ├── TooManyRefusalsError    429  the caller repeats calls that are refused
     ├── UpstreamError           502  the backend failed or answered garbage
     │   ├── UpstreamConnectError 502 no byte of the request was sent
     │   └── UpstreamTimeoutError 504
@@ -144,6 +145,14 @@ class QuotaExceededError(GatewayError):
     slug = "quota-exceeded"
     status = 429
     title = "A quota is used up."
+
+
+class TooManyRefusalsError(GatewayError):
+    """The caller repeats calls that are refused."""
+
+    slug = "too-many-refusals"
+    status = 429
+    title = "Too many calls were refused."
 
 
 class UpstreamError(GatewayError):

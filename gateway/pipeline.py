@@ -34,6 +34,7 @@ from gateway.errors import (
     IdentityRefusedError,
     NotFoundError,
     PolicyDeniedError,
+    TooManyRefusalsError,
     UnavailableError,
     UpstreamConnectError,
     UpstreamTimeoutError,
@@ -44,12 +45,14 @@ from gateway.protocols.base import Call
 from gateway.quota.headers import quota_headers, refusal_headers
 from gateway.quota.ledger import LimitReached, QuotaLedger, Reservation
 from gateway.quota.worst_case import worst_case_tokens
+from gateway.refusal_budget import RefusalBudget
 from gateway.runtime import Runtime
 from gateway.settlement import backend_error, charged_tokens, output_bound, region_required
 from gateway.standing import check_standing, use_once
 from gateway.telemetry.trace import child_of
 from gateway.upstream.client import Backend, UpstreamAnswer, UpstreamClient
 from gateway.upstream.headers import request_headers, response_headers
+from gateway.upstream.refusal import caller_error
 from identity.jwt_svid import JwtIdentity
 from identity.registry import Agent, RegistrySnapshot, UsedTokens
 
@@ -74,6 +77,7 @@ class Pipeline:
     Attributes:
         runtime: everything a reload replaces; swapped as a whole, calls under way keep theirs.
         agents: the inventory as of the last change; swapped by `replace_agents`.
+        refusals: how many refusals of each identity are put on record.
 
     Args:
         used_tokens: remembers tokens that may be shown once.
@@ -100,6 +104,7 @@ class Pipeline:
         self._observe = observation
         self._clock = clock
         self._under_way: set[Exchange] = set()
+        self.refusals = RefusalBudget(clock)
         self._unsettled: deque[tuple[Reservation, int | None]] = deque(maxlen=UNSETTLED)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -337,9 +342,9 @@ class Pipeline:
         """Pass on what speaks of the caller's request; everything else is a failure of the backend."""
         if answer.status not in _PASSED_ON:
             raise backend_error(answer)
-        body = await answer.read(MAX_ERROR_BYTES)
+        body = caller_error(await answer.read(MAX_ERROR_BYTES))
         await self._durable(exchange)
-        headers = response_headers(answer.headers)
+        headers = [(b"content-type", b"application/json")]
         headers.append((b"x-request-id", exchange.request_id.encode()))
         headers.append((b"content-length", b"%d" % len(body)))
         await exchange.start(answer.status, headers)
@@ -416,6 +421,15 @@ class Pipeline:
         await exchange.write(body, more=False)
 
     async def _record_denied(self, exchange: Exchange, runtime: Runtime, error: GatewayError) -> GatewayError:
+        assert exchange.peer is not None  # noqa: S101 - checked by the caller
+        if not self.refusals.take(exchange.peer.id):
+            exchange.request_id = uuid7()
+            return TooManyRefusalsError(
+                f"Too many calls of {exchange.peer.id} were refused.",
+                remedy="Correct the calls instead of repeating them.",
+                code="too_many_refusals",
+                headers=((b"retry-after", b"1"),),
+            )
         try:
             entry = self._audit.append("access.denied", records.denied(exchange, runtime, error, self._audit))
             exchange.request_id = entry.event_id

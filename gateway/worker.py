@@ -16,6 +16,7 @@ from typing import Any
 import structlog
 import uvloop
 
+from audit.errors import AuditUnavailableError
 from audit.log import AuditLog
 from gateway import app
 from gateway.authentication import BearerAuthentication
@@ -217,6 +218,9 @@ class Worker:
         while True:
             await asyncio.sleep(USAGE_SECONDS)
             await self._store_usage(registry)
+            for spiffe_id, count in self._pipeline.refusals.suppressed().items():
+                with suppress(AuditUnavailableError):
+                    self._audit.append("access.denials_suppressed", {"principal": spiffe_id, "count": count})
 
     async def _store_usage(self, registry: Registry) -> None:
         rows = self._observation.usage.take()

@@ -75,6 +75,7 @@ def create_admin_app(access: AccessControl, control: Control) -> FastAPI:
         docs_url=None,
         redoc_url=None,
         openapi_url=None,
+        redirect_slashes=False,
         responses={code: {"model": Problem} for code in (401, 403, 422, 503)},
     )
     status_read = Depends(access.requires("admin.status.read"))

@@ -124,7 +124,12 @@ def _print(record: StoredRecord, json: bool) -> None:
         words += [document["result"], f"{usage['input_tokens']} tokens in, {usage['output_tokens']} out"]
     if "agent" in document and document.get("principal"):
         words.append(str(document["agent"]))
-    say("  ".join(word for word in words if word))
+    say(_plain("  ".join(word for word in words if word)))
+
+
+def _plain(text: str) -> str:
+    """Escape what could move the cursor or begin a line: what a caller sent is shown here."""
+    return "".join(each if each.isprintable() else each.encode("unicode_escape").decode() for each in text)
 
 
 def _tell(report: ChainReport) -> None:

@@ -4,8 +4,10 @@ import typer
 import yaml
 
 from gateway.app import build_runtime
-from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, print_json, say
-from gateway.config import config_schema, load_config, show_config
+from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, print_json, say
+from gateway.config import GatewayConfig, config_schema, load_config, show_config
+from gateway.errors import UnavailableError
+from gateway.secrets.reference_store import ReferenceStore
 
 app = typer.Typer(help="Check, show and describe the configuration.", no_args_is_help=True)
 
@@ -15,6 +17,7 @@ def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> No
     """Check the configuration and the policies it names; say every problem found."""
     loaded = load_config(config)
     runtime = build_runtime(loaded)
+    _check_references(loaded)
     unsafe = loaded.unsafe_options()
     if json:
         print_json(
@@ -31,6 +34,19 @@ def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> No
     say(f"Policies in {loaded.policy.directory} are good: revision {runtime.policies.revision}.")
     for option in unsafe:
         say(f"Unsafe option in use: {option}")
+
+
+def _check_references(config: GatewayConfig) -> None:
+    """Say which secret cannot be had before a call does."""
+    references = {f"backends.{each.name}.credential": each.credential for each in config.backends}
+    if config.identity.source == "embedded":
+        references["identity.seal_key"] = config.identity.seal_key
+    for place, reference in references.items():
+        if reference:
+            try:
+                ReferenceStore().read(reference)
+            except UnavailableError as error:
+                fail(f"{place}: {error.detail} {error.remedy}".strip())
 
 
 @app.command()

@@ -1,15 +1,19 @@
-"""govctl svid: documents that prove an identity, issued by hand for clients without the Workload API."""
+"""govctl svid: documents that prove an identity, for clients without the Workload API."""
 
 from typing import Annotated
 
 import typer
 
 from gateway.app import open_authority
+from gateway.cli import svid_fetch
 from gateway.cli.acting import IdArgument, inventory, record
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, print_json, say
 from identity.spiffe_id import SpiffeId
 
-app = typer.Typer(help="SVIDs issued by hand; workloads fetch theirs from the Workload API.", no_args_is_help=True)
+app = typer.Typer(
+    help="SVIDs for machines elsewhere and by hand; on the gateway's machine the Workload API gives them.",
+    no_args_is_help=True,
+)
 
 
 @app.command()
@@ -46,3 +50,6 @@ def jwt(
         print_json({"id": agent.id, "token": issued.token, "jti": issued.jti, "expires_at": issued.expires_at})
     else:
         say(issued.token)
+
+
+app.command("fetch")(svid_fetch.fetch)

@@ -17,6 +17,9 @@ OVERFLOW = 64
 BODY_MEMORY_BYTES = 256 * 1024 * 1024
 """Bytes of incomplete request bodies one worker holds; beyond them bodies are refused until some are gone."""
 
+BODY_SHARE_BYTES = BODY_MEMORY_BYTES // 4
+"""How much of it one identity may take."""
+
 NEVER = float("inf")
 
 
@@ -65,6 +68,7 @@ class ConnectionTable:
         self.body_bytes = 0
         self._open: set[Connection] = set()
         self._per_identity: Counter[str] = Counter()
+        self._bodies: Counter[str] = Counter()
         self._timer: asyncio.TimerHandle | None = None
         self._empty = asyncio.Event()
         self._empty.set()
@@ -129,6 +133,19 @@ class ConnectionTable:
             if not self._per_identity[peer.id]:
                 del self._per_identity[peer.id]
         self.observer.connection_closed(peer)
+
+    def hold_body(self, peer_id: str, size: int) -> bool:
+        """Count bytes of an incomplete body; False if its identity, or all together, hold too many."""
+        self.body_bytes += size
+        self._bodies[peer_id] += size
+        return self.body_bytes <= BODY_MEMORY_BYTES and self._bodies[peer_id] <= BODY_SHARE_BYTES
+
+    def drop_body(self, peer_id: str, size: int) -> None:
+        """Give bytes back that were counted."""
+        self.body_bytes -= size
+        self._bodies[peer_id] -= size
+        if not self._bodies[peer_id]:
+            del self._bodies[peer_id]
 
     async def empty(self) -> None:
         """Wait until no connection is open."""

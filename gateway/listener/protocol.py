@@ -19,7 +19,7 @@ from gateway.errors import (
     UnavailableError,
 )
 from gateway.listener.body import BodyReader, ChunkedBody, LengthBody, too_large
-from gateway.listener.connections import BODY_MEMORY_BYTES, NEVER, Connection, ConnectionTable
+from gateway.listener.connections import NEVER, Connection, ConnectionTable
 from gateway.listener.cycle import RequestCycle
 from gateway.listener.head import CHUNKED, Head, check_partial, parse_head
 from gateway.listener.peer import Authenticate, Peer
@@ -285,18 +285,18 @@ class StrictHttpProtocol(HttpToolsProtocol):
 
     def _hold(self, size: int) -> None:
         self._body_bytes += size
-        self._table.body_bytes += size
-        if self._table.body_bytes > BODY_MEMORY_BYTES:
+        if not self._table.hold_body(self._peer.id, size):
             raise UnavailableError(
-                "This worker holds too many request bodies that are not complete.",
+                "This worker holds too many request bodies that are not complete, or too many of this caller.",
                 remedy="Try again later.",
                 code="body-memory",
                 headers=((b"retry-after", b"1"),),
             )
 
     def _drop_body(self) -> None:
-        self._table.body_bytes -= self._body_bytes
-        self._body_bytes = 0
+        if self._body_bytes:
+            self._table.drop_body(self._peer.id, self._body_bytes)
+            self._body_bytes = 0
         self._body = self._pending_head = None
 
     def _take_early(self, data: bytes) -> None:

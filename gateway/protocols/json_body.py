@@ -24,10 +24,17 @@ MAX_KEYS = 50_000
 MAX_CONTAINERS = 50_000
 """Most objects and arrays of a document together."""
 
+MAX_VALUES = 1_000_000
+"""Most values of all objects and arrays of a document together."""
+
+MAX_SEARCHED = 50_000
+"""How many values are looked at to name the place of a fault; beyond them the place is left out."""
+
 _MIN_INTEGER = -(2**63)
 _MAX_INTEGER = 2**64 - 1
 _LONG_LIST = 32
 _SCALARS = frozenset({str, int, bool, type(None)})
+_NUMBERS = frozenset({int, float})
 _JSON_TYPES = frozenset({b"application/json", b"application/json; charset=utf-8"})
 
 
@@ -80,7 +87,13 @@ def parse_json_object(body: bytes) -> dict[str, Any]:
     Raises:
         RequestError: the body breaks one of the rules above; the detail says where.
     """
-    if len(body) > MAX_CONTAINERS and _containers(body) > MAX_CONTAINERS:
+    if len(body) > MAX_VALUES and _outside_strings(body, b",") >= MAX_VALUES:
+        raise RequestError(
+            f"The JSON body has more than {MAX_VALUES} values.",
+            remedy="Split the request.",
+            code="json_too_many_values",
+        )
+    if len(body) > MAX_CONTAINERS and _outside_strings(body, b"[", b"{") > MAX_CONTAINERS:
         raise RequestError(
             f"The JSON body has more than {MAX_CONTAINERS} objects and arrays.",
             remedy="Split the request.",
@@ -115,9 +128,9 @@ def _is_json(value: bytes) -> bool:
     return all(parameter.strip() in {b"charset=utf-8", b'charset="utf-8"', b"charset=utf8"} for parameter in parameters)
 
 
-def _containers(body: bytes) -> int:
-    """Return how many objects and arrays open in the body, at most as many as brackets outside strings."""
-    count = body.count(b"[") + body.count(b"{")
+def _outside_strings(body: bytes, *marks: bytes) -> int:
+    """Return how often the marks occur in the body: exactly outside of strings where it matters, else at most so."""
+    count = sum(body.count(mark) for mark in marks)
     if count <= MAX_CONTAINERS:
         return count
     inside = False
@@ -125,7 +138,7 @@ def _containers(body: bytes) -> int:
     # Without escapes every quote opens or closes a string; what lies between is text.
     for part in body.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"'):
         if not inside:
-            count += part.count(b"[") + part.count(b"{")
+            count += sum(part.count(mark) for mark in marks)
         inside = not inside
     return count
 
@@ -140,8 +153,12 @@ def _count_keys(container: dict[str, Any] | list[Any], depth: int) -> int:
         values = container.values()
     else:
         values = container
-        if len(values) > _LONG_LIST and _SCALARS.issuperset(map(type, values)):
-            return 0
+        if len(values) > _LONG_LIST:
+            kinds = set(map(type, values))
+            if kinds <= _SCALARS:
+                return 0
+            if kinds <= _NUMBERS and min(values) > _MIN_INTEGER and max(values) <= _MAX_INTEGER:
+                return 0
     for value in values:
         kind = type(value)
         if kind is dict or kind is list:
@@ -169,6 +186,12 @@ def _refuse_duplicates(body: bytes) -> None:
     text = body.decode()
     try:
         _DUPLICATE_FINDER.decode(text)
+    except RecursionError:  # in a value that a later duplicate of its key replaces
+        raise RequestError(
+            f"The JSON body nests deeper than {MAX_DEPTH} levels.",
+            remedy="Send a flatter document.",
+            code="json_too_deep",
+        ) from None
     except _DuplicateKeyError as error:
         raise RequestError(
             f"The key {_shown(error.key)} occurs twice in {_duplicate_place(text, error.key)}.",
@@ -195,6 +218,7 @@ def _duplicate_place(text: str, key: str) -> str:
 
 
 def _bound_error(document: dict[str, Any]) -> RequestError:
+    searched = 0
     for path, value in _walk(document, ""):
         if type(value) is float and not _MIN_INTEGER < value <= _MAX_INTEGER:
             return RequestError(
@@ -202,6 +226,13 @@ def _bound_error(document: dict[str, Any]) -> RequestError:
                 remedy=f"Send numbers from {_MIN_INTEGER} to {_MAX_INTEGER}.",
                 code="json_number_out_of_range",
             )
+        searched += 1
+    if searched >= MAX_SEARCHED:
+        return RequestError(
+            "The JSON body has a number that does not fit 64 bits, or nests too deeply.",
+            remedy=f"Send numbers from {_MIN_INTEGER} to {_MAX_INTEGER}, in at most {MAX_DEPTH} levels.",
+            code="json_out_of_bounds",
+        )
     return RequestError(
         f"The JSON body nests deeper than {MAX_DEPTH} levels.",
         remedy="Send a flatter document.",
@@ -209,16 +240,25 @@ def _bound_error(document: dict[str, Any]) -> RequestError:
     )
 
 
-def _walk(value: Any, path: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
-    yield path, value
-    if depth > MAX_DEPTH:
-        return
-    if isinstance(value, dict):
-        for key, member in value.items():
-            yield from _walk(member, f"{path}.{key[:40]}" if path else key[:40], depth + 1)
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _walk(item, f"{path}[{index}]", depth + 1)
+def _walk(document: Any, path: str) -> Iterator[tuple[str, Any]]:
+    """Yield the values of a document with their places, at most `MAX_SEARCHED` of them: a refusal must stay cheap."""
+    waiting: list[tuple[str, Any, int]] = [(path, document, 0)]
+    seen = 0
+    while waiting:
+        place, value, depth = waiting.pop()
+        yield place, value
+        if depth > MAX_DEPTH:
+            continue
+        if isinstance(value, dict):
+            inner = [(f"{place}.{key[:40]}" if place else key[:40], each) for key, each in value.items()]
+        elif isinstance(value, list):
+            inner = [(f"{place}[{index}]", each) for index, each in enumerate(value[: MAX_SEARCHED - seen])]
+        else:
+            continue
+        seen += len(inner)
+        if seen > MAX_SEARCHED:
+            return
+        waiting.extend((name, each, depth + 1) for name, each in reversed(inner))
 
 
 def _syntax_error(body: bytes, error: orjson.JSONDecodeError) -> RequestError:

@@ -31,6 +31,7 @@ class Database:
         self._clock = clock
         self.engine = _engine(path)
         self._reader = self.engine.execution_options(govgateway_reads_only=True)
+        self._file = self._present()
         with self.read() as connection:
             version = self._version(connection)
         if version == 0:
@@ -60,6 +61,28 @@ class Database:
         with self._transaction(self.engine) as connection:
             connection.execute(update(schema.generation).values(value=schema.generation.c.value + 1))
             yield connection
+
+    def reopened(self) -> bool:
+        """Go on with the file that now has the name; True if it is another than before, a restored backup say.
+
+        Raises:
+            RegistryError: there is none.
+        """
+        present = self._present()
+        if present == self._file:
+            return False
+        self.engine.dispose()
+        self._file = present
+        return True
+
+    def _present(self) -> tuple[int, int]:
+        try:
+            status = self.path.stat()
+        except OSError as error:
+            raise RegistryError(
+                f"the inventory {self.path} cannot be used: {error.strerror}; restore it from a backup"
+            ) from error
+        return status.st_dev, status.st_ino
 
     def close(self) -> None:
         """Close the file."""

@@ -275,9 +275,14 @@ class Registry:
     def generation(self) -> int:
         """Return the number of changes so far; cheap enough to ask twice a second.
 
+        -1, once, where another file has taken the inventory's place: everything is to be read anew.
+
         Raises:
             RegistryError: the inventory cannot be read.
         """
+        if self._database.reopened():
+            self._agents, self._entries = (-1, {}), (-1, {})
+            return -1
         with self._database.read() as connection:
             return current_generation(connection)
 

@@ -75,6 +75,9 @@ def read_input_items(document: dict[str, Any], seen: Seen) -> int:
         kind = item.get("type") if type(item) is dict else ""
         if kind is not None and type(kind) is not str:
             kind = ""
+        # Without a type an item is a message; anything else without one refers to what a server has stored.
+        if kind is None and not {"role", "content"} <= set(item):
+            kind = "no type, role and content"
         if kind not in _ITEMS:
             raise refused(
                 where,

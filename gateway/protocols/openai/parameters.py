@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from gateway.errors import RequestError
-from gateway.protocols.openai.routes import ROUTES, Route
+from gateway.protocols.openai.routes import MAX_MODEL_NAME, ROUTES, Route
 
 MAX_TOKENS = 2**31 - 1
 """Largest output bound that is understood at all (tokens); the model's own bound is far below."""
@@ -21,8 +21,6 @@ MAX_TOKENS = 2**31 - 1
 MAX_CHOICES = 128
 """Most completions asked for at once (`n`, `best_of`)."""
 
-MAX_MODEL_NAME = 200
-"""Longest name of a model (characters)."""
 
 _STATE = "it refers to what the model server stored, and nothing tells whose it is"
 _STORE = "it leaves content on the model server, outside of the audit log's reach"

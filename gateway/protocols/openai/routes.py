@@ -1,11 +1,13 @@
 """The routes of OpenAI's API that the gateway serves; every other path is refused."""
 
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 from gateway.errors import MethodNotAllowedError, NotFoundError
 
 MODELS = "/v1/models"
+
+MAX_MODEL_NAME = 200
+"""Longest name of a model (characters)."""
 _MODEL_PREFIX = MODELS + "/"
 
 
@@ -71,7 +73,10 @@ def find(method: str, path: str) -> Route | str:
         )
     if method != "GET":
         raise _wrong_method(method, path, "GET")
-    return unquote(path[len(_MODEL_PREFIX) :])
+    name = path[len(_MODEL_PREFIX) :]  # the listener decoded it
+    if len(name) > MAX_MODEL_NAME or not name.isprintable():
+        raise NotFoundError(f"{path[:40]!r} names no model.", remedy=f"GET {MODELS} lists the models you may use.")
+    return name
 
 
 def _wrong_method(method: str, path: str, allowed: str) -> MethodNotAllowedError:

@@ -1,5 +1,7 @@
 """The tools a request offers to the model: their names, for the policy; none that a server would run."""
 
+import re
+
 import orjson
 
 from gateway.protocols.openai.parameters import refused
@@ -8,7 +10,8 @@ from gateway.protocols.openai.seen import Seen
 MAX_TOOLS = 512
 """Most tools offered in one request."""
 
-_MAX_NAME = 200
+_NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}", re.ASCII)
+"""Names go into the policy's input and the audit record, so they are short and plain."""
 
 
 def read_tools(tools: object, where: str, seen: Seen, *, flat: bool) -> None:
@@ -55,6 +58,11 @@ def read_functions(functions: object, seen: Seen) -> None:
 
 
 def _add_tool(name: object, place: str, seen: Seen) -> None:
-    if type(name) is not str or not 0 < len(name) <= _MAX_NAME:
-        raise refused(place, f"{place} has no name.", "Name each tool.", "tools_invalid")
+    if type(name) is not str or not _NAME.fullmatch(name):
+        raise refused(
+            place,
+            f"{place} has no name of 1 to 128 of A-Z, a-z, 0-9, '_', '-', '.', ':' and '/'.",
+            "Name each tool.",
+            "tools_invalid",
+        )
     seen.tools.append(name)

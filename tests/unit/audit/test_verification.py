@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from audit.canonical import canonical
-from audit.chain import Linked, record_hash
+from audit.chain import Head, Linked, link, record_hash
 from audit.errors import AuditStoreError
 from audit.store import AuditStore
 from audit.verification import ChainReport, verify_store
@@ -97,7 +97,49 @@ def test_two_records_that_changed_places_are_found(store: AuditStore, write: Wri
 def test_the_same_content_in_another_form_is_found(store: AuditStore, write: Write) -> None:
     record = write(10)[9].record.replace(b'":', b'": ', 1)
     change(store, ("UPDATE records SET record = ?, hash = ? WHERE seq = 9", (record, record_hash(record))))
-    assert rules(store) == {("form", 9)}
+    assert rules(store) == {("form", 9), ("head", 9)}
+
+
+def test_a_rewritten_chain_is_found_by_the_head_that_was_noted(store: AuditStore, write: Write) -> None:
+    """Every link and hash fits, and the last record is still not the one that was written."""
+    latest = write(10)[-1].time_ns
+    changed = link(
+        Head(8, hash_of(store, 8)), "chain", "01a20901-940a-7000-947e-55f897f36847", latest, "access.denied", {}
+    )
+    change(
+        store,
+        (
+            "UPDATE records SET record = ?, hash = ?, event_id = ?, time_ns = ?, type = ? WHERE seq = 9",
+            (changed.record, changed.hash, changed.event_id, changed.time_ns, changed.type),
+        ),
+    )
+    assert rules(store) == {("head", 9)}
+
+
+def hash_of(store: AuditStore, sequence: int) -> str:
+    with store.reader("chain") as reader:
+        return next(record.hash for record in reader.records() if record.sequence == sequence)
+
+
+@pytest.mark.parametrize("what", ["removed", "garbage"])
+def test_a_head_that_was_taken_away_or_spoilt_is_found(store: AuditStore, write: Write, what: str) -> None:
+    write(10)
+    head = store.directory / "chain.head"
+    head.unlink() if what == "removed" else head.write_text("garbage")
+    assert {rule for rule, _ in rules(store)} == {"head"}
+
+
+def test_a_chain_that_was_taken_away_is_listed_and_found(store: AuditStore, write: Write) -> None:
+    write(10)
+    for path in store.directory.glob("chain.sqlite*"):
+        path.unlink()
+    assert rules(store) == {("unreadable", -1)}
+
+
+def test_a_record_stored_as_text_is_a_finding_and_not_a_failure(store: AuditStore, write: Write) -> None:
+    write(10)
+    change(store, ("UPDATE records SET record = CAST(record AS TEXT) WHERE seq = 5", ()))
+    assert ("form", 5) in rules(store)
 
 
 def test_a_chain_cut_at_its_end_is_shorter_than_its_recorded_head(store: AuditStore, write: Write) -> None:

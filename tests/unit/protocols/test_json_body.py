@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import MediaTypeError, RequestError
+from gateway.protocols import json_body
 from gateway.protocols.json_body import (
     MAX_CONTAINERS,
     MAX_DEPTH,
@@ -169,3 +170,33 @@ def test_another_content_type_or_encoding_is_refused(headers, code):
     with pytest.raises(MediaTypeError) as caught:
         require_json(headers)
     assert caught.value.code == code
+
+
+def nested(inner: bytes) -> bytes:
+    return b'{"a":' + b'{"k":' * 58 + inner + b"}" * 58 + b',"z":%b}'
+
+
+@pytest.mark.parametrize(
+    ("body", "code"),
+    [
+        (b'{"a":[' + b"1," * 1_000_000 + b"1]}", "json_too_many_values"),
+        (nested(b"[" + b"1," * 200_000 + b"1]") % b"1e300", "json_number_out_of_range"),
+        (nested(b"[" + b"1," * 200_000 + b"1]") % b'{"y":1,"y":2}', "json_duplicate_key"),
+        (b'{"a":[' + b"{}," * 40_000 + b"1e300]}", "json_number_out_of_range"),
+        (b'{"a":' + b"[" * 1010 + b"]" * 1010 + b',"a":1}', "json_too_deep"),
+    ],
+    ids=["values", "number after a long list", "duplicate after a long list", "many containers", "deep duplicate"],
+)
+def test_a_refusal_looks_at_a_bounded_part_of_the_document(body, code, monkeypatch):
+    visited = []
+    walk = json_body._walk
+    monkeypatch.setattr(json_body, "_walk", lambda *given: (visited.append(1) or each for each in walk(*given)))
+    with pytest.raises(RequestError) as caught:
+        parse_json_object(body)
+    assert caught.value.code == code
+    assert len(visited) <= json_body.MAX_SEARCHED + 1
+
+
+def test_commas_in_text_are_not_values():
+    text = "a, " * 1_100_000
+    assert parse_json_object(json.dumps({"prompt": text}).encode()) == {"prompt": text}

@@ -57,7 +57,7 @@ def test_the_model_listing_is_answered_locally(protocol):
     everything = protocol.parse("GET", "/v1/models", [], b"")
     assert everything.local
     assert everything.resource_id == ""
-    assert protocol.parse("GET", "/v1/models/org%2Fname", [], b"").resource_id == "org/name"
+    assert protocol.parse("GET", "/v1/models/org/name", [], b"").resource_id == "org/name"
     assert protocol.parse("GET", "/v1/models/org/name", [], b"").resource_id == "org/name"
     with pytest.raises(RequestError):
         protocol.parse("GET", "/v1/models", HEADERS, b"{}")
