@@ -233,3 +233,39 @@ def test_a_record_that_was_changed_is_found_and_named(home):
     assert done.returncode == 1
     assert "worker-0" in done.stdout
     assert "hash" in done.stdout
+
+
+def test_refusals_beyond_a_budget_are_counted_instead_of_recorded(home):
+    home.start()
+    agent = home.register("agent/nobody", team="without-roles")
+    with plain(home, agent) as client:
+        answers = [client.post("/v1/chat/completions", json=chat(MODEL)) for _ in range(260)]
+    codes = [(answer.status_code, answer.json()["error"]["code"]) for answer in answers]
+    assert set(codes) == {(403, "model_not_granted"), (429, "too_many_refusals")}
+    assert answers[-1].headers["retry-after"] == "1"
+    suppressed = recorded(home, "access.denials_suppressed", principal=agent.id)
+    denied = [entry for entry in records(home, 1000) if entry["type"] == "access.denied"]
+    assert len(denied) + suppressed["count"] == 260
+    assert home.stop() == 0
+    assert verify(home).returncode == 0
+
+
+def test_an_inventory_restored_from_a_backup_is_the_one_that_counts(home):
+    home.start()
+    agent = home.register("agent/caller")
+    inventory = home.directory / "state" / "registry.sqlite"
+    with plain(home, agent) as client:
+        assert client.post("/v1/chat/completions", json=chat(MODEL, **FEW)).status_code == 200
+        copy = inventory.with_name("backup")
+        with sqlite3.connect(inventory) as source, sqlite3.connect(copy) as target:
+            source.backup(target)
+        source.close()
+        target.close()
+        copy.replace(inventory)
+        for name in ("registry.sqlite-wal", "registry.sqlite-shm"):
+            inventory.with_name(name).unlink(missing_ok=True)
+        govctl(home.directory, "agent", "suspend", agent.id, "--reason", "a test")
+        eventually(
+            "the suspension arrives",
+            lambda: client.post("/v1/chat/completions", json=chat(MODEL, **FEW)).status_code == 401,
+        )
