@@ -370,6 +370,7 @@ def main() -> None:
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((arguments.address, arguments.port))
+        listener.listen()  # before the address is told: whoever reads it may connect at once
         print(
             f"Example model server (not a model) on http://{arguments.address}:{listener.getsockname()[1]}",
             flush=True,
