@@ -37,7 +37,7 @@ async def fetch_bundle(
     """
     try:
         if endpoint.profile == "https_spiffe":
-            tls, inspect = _spiffe_tls(SpiffeId.parse(endpoint.server_id), bundles, now)
+            tls, inspect = spiffe_tls(SpiffeId.parse(endpoint.server_id), bundles, now)
         else:
             tls, inspect = tls_context(endpoint.ca_file), None
         document = await fetch(endpoint.url, tls, max_bytes=max_bytes, timeout_seconds=timeout_seconds, inspect=inspect)
@@ -48,7 +48,12 @@ async def fetch_bundle(
         return Failed(str(error))
 
 
-def _spiffe_tls(server: SpiffeId, bundles: Mapping[str, TrustBundle], now: int) -> tuple[ssl.SSLContext, Inspect]:
+def spiffe_tls(server: SpiffeId, bundles: Mapping[str, TrustBundle], now: int) -> tuple[ssl.SSLContext, Inspect]:
+    """Return what a client needs that knows a server by its SPIFFE ID: TLS settings, and the look at the connection.
+
+    Raises:
+        FetchError: there is no bundle of the server's trust domain.
+    """
     domain = server.trust_domain.name
     bundle = bundles.get(domain)
     if bundle is None or not bundle.authorities:

@@ -18,15 +18,15 @@ TIMEOUT_SECONDS = 10.0
 """Longest time for a whole answer unless told otherwise."""
 
 Inspect = Callable[[ssl.SSLObject], None]
-"""Looks at the TLS connection before anything of the answer is taken; raises to refuse it."""
+"""Looks at the TLS connection before anything is sent over it; raises to refuse it."""
 
 
 class FetchError(IdentityError):
     """An address did not answer, or not with what was asked for."""
 
 
-def https_url(url: str) -> str:
-    """Return an address if it may be asked: https, a host, and neither user, query nor fragment.
+def https_url(url: str, *, query: bool = False) -> str:
+    """Return an address if it may be asked: https, a host, and neither user nor fragment, nor query unless `query`.
 
     Raises:
         FetchError: the rule that it breaks.
@@ -38,7 +38,7 @@ def https_url(url: str) -> str:
         raise FetchError(f"{url[:200]!r} is not an address: {error}") from error
     if parts.scheme != "https" or not parts.hostname:
         raise FetchError(f"{url[:200]!r} is not an https address; nothing is fetched without TLS")
-    if parts.username is not None or parts.query or parts.fragment or "?" in url or "#" in url or port == 0:
+    if parts.username is not None or parts.fragment or "#" in url or port == 0 or (not query and "?" in url):
         raise FetchError(f"{url[:200]!r} has a user, query or fragment, which an address here must not have")
     if not url.isascii() or not url.isprintable() or " " in url or "\\" in url:
         raise FetchError(f"{url[:200]!r} has characters that an address must not have")
@@ -70,13 +70,23 @@ async def fetch(
     max_bytes: int = MAX_BYTES,
     timeout_seconds: float = TIMEOUT_SECONDS,
     inspect: Inspect | None = None,
+    query: bool = False,
 ) -> bytes:
     """Return the body of the answer.
+
+    Args:
+        url: the address, as `https_url` takes it with `query`.
+        tls: how the server proves itself.
+        method, headers, content: of the request.
+        statuses: of an answer that is taken.
+        max_bytes, timeout_seconds: bounds of the whole answer.
+        inspect: looks at the connection before the request goes out.
+        query: whether the address may have a query.
 
     Raises:
         FetchError: no connection, no trust in the server, another status, a redirect, too large or too slow.
     """
-    https_url(url)
+    https_url(url, query=query)
     try:
         async with asyncio.timeout(timeout_seconds):
             return await _fetch(url, tls, method, headers or {}, content, statuses, max_bytes, inspect)
@@ -99,10 +109,8 @@ async def _fetch(
     sent = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "govgateway", **headers}
     async with (
         httpx.AsyncClient(verify=tls, trust_env=False, follow_redirects=False, timeout=None) as client,  # noqa: S113 - the whole is timed by the caller
-        client.stream(method, url, headers=sent, content=content) as response,
+        client.stream(method, url, headers=sent, content=content, extensions=_inspected(inspect, url)) as response,
     ):
-        if inspect is not None:
-            inspect(_tls_of(response, url))
         if response.is_redirect or 300 <= response.status_code < 400:
             raise FetchError(f"{url} redirects ({response.status_code}), which is never followed; configure the target")
         if response.status_code not in statuses:
@@ -117,9 +125,30 @@ async def _fetch(
         return bytes(body)
 
 
-def _tls_of(response: httpx.Response, url: str) -> ssl.SSLObject:
-    stream: Any = response.extensions.get("network_stream")
-    found = stream.get_extra_info("ssl_object") if stream is not None else None
+def _inspected(inspect: Inspect | None, url: str) -> dict[str, Any]:
+    """Return the extension of a request that has its connection inspected before the request goes out."""
+    if inspect is None:
+        return {}
+    passed = False
+
+    async def trace(event: str, info: Mapping[str, Any]) -> None:
+        nonlocal passed
+        if event == "connection.start_tls.complete":
+            stream = info["return_value"]
+            try:
+                inspect(_tls_of(stream, url))
+            except BaseException:
+                await stream.aclose()
+                raise
+            passed = True
+        elif ".send_request_" in event and not passed:
+            raise FetchError(f"{url}: the TLS connection was not examined, so nothing is sent over it")
+
+    return {"trace": trace}
+
+
+def _tls_of(stream: Any, url: str) -> ssl.SSLObject:
+    found = stream.get_extra_info("ssl_object")
     if found is None:
         raise FetchError(f"{url}: the TLS connection cannot be examined, so the server is not trusted")
     return found  # type: ignore[no-any-return]  # untyped in httpcore

@@ -26,7 +26,7 @@ _DAY = 86_400
 _STANDING = frozenset({"active", "pending"})
 
 _NOT_COUNTED = frozenset({"identity.renew"})
-"""Actions that are no calls, so that the calls do not tell whether they are used; a proposal leaves them as they are."""
+"""Actions that are no calls: calls do not tell whether they are used, so a proposal leaves them as they are."""
 
 
 @dataclass(frozen=True, slots=True)
