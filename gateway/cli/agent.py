@@ -8,7 +8,7 @@ import typer
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from gateway.app import open_authority, open_registry
-from gateway.cli import review, revocation
+from gateway.cli import review, revocation, static_keys
 from gateway.cli.acting import IdArgument, ReasonOption, check_known, inventory, moment, operator, record
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, print_json, print_table, say, when
 from gateway.config import load_config
@@ -225,6 +225,7 @@ app.command("revoke")(revocation.revoke)
 app.command("lift")(revocation.lift)
 app.command("revocations")(revocation.revocations)
 app.command("findings")(review.findings)
+app.command("static-keys")(static_keys.report)
 app.add_typer(review.app, name="review")
 
 
