@@ -231,7 +231,10 @@ def test_findings_name_the_orphan_the_unknown_caller_and_what_is_never_used(govc
     (finding,) = govctl("agent", "findings", "--only", "over-privileged", "--observation", "1s", "--json").json
     assert "model.embed example-*" in finding["unused"]
     (role,) = finding["proposal"]["roles"].values()
-    assert role["permissions"] == [{"actions": ["model.infer"], "resources": ["example-chat"]}]
+    assert role["permissions"] == [
+        {"actions": ["identity.renew"], "resources": ["/v1/svid"]},
+        {"actions": ["model.infer"], "resources": ["example-chat"]},
+    ]
     assert "orphaned" not in govctl("agent", "findings").out  # nobody keeps a list of owners
     assert "there is no finding" in govctl("agent", "findings", "--only", "odd", code=1).err
 

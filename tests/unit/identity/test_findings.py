@@ -95,6 +95,14 @@ def test_what_is_never_used_is_listed_and_a_binding_to_what_is_used_proposed():
     }
 
 
+def test_what_calls_do_not_tell_is_neither_unused_nor_taken_away():
+    renew = Permission("renewer", ("identity.renew",), ("/v1/svid",))
+    call = Usage(A, "tiny", "model.infer", 1, NOW)
+    assert unused_permissions([renew], [call]) == ()
+    (role,) = tighter_binding(A, [*MAY, renew], [call])["roles"].values()
+    assert {"actions": ["identity.renew"], "resources": ["/v1/svid"]} in role["permissions"]
+
+
 def test_an_identity_that_is_new_or_silent_is_not_over_privileged():
     usage = [Usage(A, "example-chat", "model.infer", 9, NOW)]
     new = agent(created_at=NOW - RULES.observation + 1)
