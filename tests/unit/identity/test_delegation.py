@@ -19,15 +19,16 @@ def test_a_chain_survives_its_claims(chain):
 
 @given(CHAINS, IDS, st.integers(1, 8))
 def test_a_chain_grows_by_one_at_its_end_or_not_at_all(chain, actor, depth):
-    try:
-        longer = extend(chain, actor, depth)
-    except SvidError as error:
-        assert error.rule == ("delegation-cycle" if actor in chain else "delegation-too-deep")
-        assert actor in chain or len(chain) > depth
-    else:
-        assert longer == (*chain, actor)
-        assert len(longer) - 1 <= depth
-        assert len(set(longer)) == len(longer)
+    rule = "delegation-cycle" if actor in chain else "delegation-too-deep" if len(chain) > depth else ""
+    if rule:
+        with pytest.raises(SvidError) as caught:
+            extend(chain, actor, depth)
+        assert caught.value.rule == rule
+        return
+    longer = extend(chain, actor, depth)
+    assert longer == (*chain, actor)
+    assert len(longer) - 1 <= depth
+    assert len(set(longer)) == len(longer)
 
 
 def test_the_outermost_actor_is_the_one_who_acts_now():
