@@ -8,7 +8,6 @@ not know as active. Nothing is handed out before inventory and audit log have it
 import asyncio
 import random
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -17,7 +16,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from identity.authority import Authority
 from identity.bundle import TrustBundle
 from identity.clock import NANOSECONDS, Clock
-from identity.entries import Entry, matching
+from identity.entries import Entry, EntryIndex, matching
 from identity.errors import IdentityError, RegistryError
 from identity.issuance import Issued, Record, put_on_record
 from identity.jwt_svid import JwtIdentity, verify_jwt_svid
@@ -36,6 +35,9 @@ RETRY_SECONDS = 5
 BATCH = 100
 """SVIDs renewed together."""
 
+FAILURES = 3
+"""Renewals that fail, one by one, before it is plain that what all of them need does not work."""
+
 Selectors = frozenset[str]
 
 
@@ -47,6 +49,16 @@ class _Held:
     svid: X509Svid
     serial: str
     authority_id: str
+    renew_at: int
+    retry_at: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Token:
+    """A JWT-SVID kept for being asked for again."""
+
+    svid: JwtSvid
+    key_id: str
     renew_at: int
 
 
@@ -95,7 +107,7 @@ class Issuer:
         self._jitter = jitter
         self._snapshot: RegistrySnapshot | None = None
         self._held: dict[str, _Held] = {}
-        self._tokens: dict[tuple[str, tuple[str, ...]], tuple[JwtSvid, int]] = {}
+        self._tokens: dict[tuple[str, tuple[str, ...]], _Token] = {}
         self._making: dict[str, asyncio.Lock] = {}
         self._next_expiry = 0
         self._change = 1
@@ -117,9 +129,11 @@ class Issuer:
             NoIdentityError: no entry grants it anything.
             IdentityError: nothing can be issued.
         """
-        entries = self._granted(selectors)
-        svids = tuple([(await self._svid(entry)).svid for entry in entries])
-        return X509Context(svids, self._authority.bundle(), self._federated_with(entries))
+        while True:
+            snapshot, entries = self._snapshot, self._granted(selectors)
+            svids = tuple([(await self._svid(entry)).svid for entry in entries])
+            if self._snapshot is snapshot:  # or somebody may have been suspended, or an entry changed, in between
+                return X509Context(svids, self._authority.bundle(), self._federated_with(entries))
 
     def bundles(self, selectors: Selectors) -> Mapping[str, TrustBundle]:
         """Return the own bundle and the federated ones that the workload's entries name, by trust domain.
@@ -139,10 +153,14 @@ class Issuer:
             NoIdentityError: no entry grants it.
             IdentityError: nothing can be issued.
         """
-        entries = [entry for entry in self._granted(selectors) if spiffe_id in {None, entry.spiffe_id}]
-        if not entries:
-            raise NoIdentityError(f"no registration entry grants {spiffe_id} to this workload")
-        return [await self._token(entry, tuple(audience)) for entry in entries]
+        while True:
+            snapshot = self._snapshot
+            entries = [entry for entry in self._granted(selectors) if spiffe_id in {None, entry.spiffe_id}]
+            if not entries:
+                raise NoIdentityError(f"no registration entry grants {spiffe_id} to this workload")
+            svids = [await self._token(entry, tuple(audience)) for entry in entries]
+            if self._snapshot is snapshot:
+                return svids
 
     def validate_jwt_svid(self, selectors: Selectors, audience: str, token: str) -> JwtIdentity:
         """Verify a token that somebody showed to the workload.
@@ -182,20 +200,34 @@ class Issuer:
         """Take in what changed and renew what is due. Call about twice a second.
 
         Raises:
-            IdentityError: the inventory cannot be read. What is held stays served.
+            IdentityError: the inventory cannot be read, or something could not be renewed and will be tried again.
+                What is held stays served.
         """
         self._look()
         now, tainted = self._now(), self._authority.tainted()
-        due = [held for held in self._held.values() if now >= held.renew_at or held.authority_id in tainted]
+        due = [
+            held
+            for held in self._held.values()
+            if now >= held.retry_at and (now >= held.renew_at or held.authority_id in tainted)
+        ]
         if not due:
             return
-        groups = self._groups()
+        there, groups = set(self._waiting), self._groups()
+        wanted = []
         for held in due:
-            if held.entry.entry_id not in groups:
+            if held.entry.entry_id in groups:
+                wanted.append(held)
+            else:
                 del self._held[held.entry.entry_id]
-        wanted = [held for held in due if held.entry.entry_id in groups]
+                self._bump(held.entry)  # a stream may be about to wait with what was held
+        wanted.sort(key=lambda held: held.retry_at)  # what failed before must not keep the others waiting
+        failures: list[IdentityError] = []
         for start in range(0, len(wanted), BATCH):
-            await self._renew(wanted[start : start + BATCH], groups)
+            await self._renew(wanted[start : start + BATCH], groups, failures)
+        for selectors in self._waiting.keys() - there:  # who came to wait meanwhile is in no group
+            _wake(self._waiting[selectors])
+        if failures:
+            raise failures[0]
 
     def bundles_changed(self) -> None:
         """Tell everybody that a bundle, the own or a federated one, is another now."""
@@ -223,6 +255,10 @@ class Issuer:
         assert self._snapshot is not None  # noqa: S101 - set by the caller
         now = self._now()
         return min((entry.expires_at for entry in self._snapshot.entries if entry.expires_at > now), default=0)
+
+    def _bump(self, entry: Entry) -> None:
+        self._change += 1
+        self._rotated[entry.entry_id] = self._change
 
     def _bump_all(self) -> None:
         self._change += 1
@@ -265,34 +301,37 @@ class Issuer:
         return {name: bundle for name, bundle in self._federated().items() if name in names}
 
     async def _svid(self, entry: Entry) -> _Held:
-        held = self._held.get(entry.entry_id)
-        if held is not None and held.svid.not_after > self._now():
+        held = self._in_force(entry)
+        if held is not None:
             return held
         async with self._making.setdefault(entry.entry_id, asyncio.Lock()):
-            held = self._held.get(entry.entry_id)
-            if held is not None and held.svid.not_after > self._now():
-                return held
-            return (await self._make([entry]))[0]
+            return self._in_force(entry) or (await self._make([entry]))[0]
 
-    async def _renew(self, batch: Sequence[_Held], groups: Mapping[str, Sequence[Selectors]]) -> None:
+    def _in_force(self, entry: Entry) -> _Held | None:
+        held, snapshot = self._held.get(entry.entry_id), self._snapshot
+        if held is None or snapshot is None or held.entry != entry or held.svid.not_after <= self._now():
+            return None
+        return None if snapshot.is_revoked(held.serial) else held
+
+    async def _renew(
+        self, batch: Sequence[_Held], groups: Mapping[str, Sequence[Selectors]], failures: list[IdentityError]
+    ) -> None:
         """Replace SVIDs together: one transaction, one wait for the audit log. What fails is tried again soon."""
+        if len(failures) >= FAILURES:
+            _later(batch, self._now() + RETRY_SECONDS)
+            return
         try:
             fresh = await self._make([held.entry for held in batch])
-        except IdentityError:
+        except IdentityError as error:
             if len(batch) > 1:  # one that may not be issued any more must not keep the others from it
                 for held in batch:
-                    with suppress(IdentityError):
-                        await self._renew([held], groups)
-                return
-            [held] = batch
-            now = self._now()
-            held.renew_at = now + RETRY_SECONDS
-            if held.svid.not_after <= now:
-                self._held.pop(held.entry.entry_id, None)
-            raise
+                    await self._renew([held], groups, failures)
+            else:
+                _later(batch, self._now() + RETRY_SECONDS + 1)
+                failures.append(error)
+            return
         for held in fresh:
-            self._change += 1
-            self._rotated[held.entry.entry_id] = self._change
+            self._bump(held.entry)
             for selectors in groups[held.entry.entry_id]:
                 _wake(self._waiting.get(selectors, set()))
 
@@ -312,22 +351,25 @@ class Issuer:
             made.append(_Held(entry, svid, issued.serial, issued.authority_id, renew_at))
         notes = [Issued(h.entry, h.serial, h.svid.not_after, h.authority_id, "x509-svid", {}) for h in made]
         await self._put_on_record(notes)
-        self._held.update({held.entry.entry_id: held for held in made})
+        there = self._snapshot.entries if self._snapshot is not None else EntryIndex()
+        self._held.update({h.entry.entry_id: h for h in made if there.get(h.entry.entry_id) == h.entry})
         return made
 
     async def _token(self, entry: Entry, audience: tuple[str, ...]) -> JwtSvid:
-        now = self._now()
+        now, snapshot = self._now(), self._snapshot
         known = self._tokens.get((entry.entry_id, audience))
-        if known is not None and now < known[1]:
-            return known[0]
+        if known is not None and now < known.renew_at and known.key_id not in self._authority.tainted():
+            return known.svid
         ttl = entry.jwt_ttl_seconds or self._jwt_ttl
         issued = self._authority.issue_jwt_svid(SpiffeId.parse(entry.spiffe_id), audience, ttl, self._jwt_claims)
         more = {"audience": list(audience)}
         await self._put_on_record([Issued(entry, issued.jti, issued.expires_at, issued.key_id, "jwt-svid", more)])
         svid = JwtSvid(entry.spiffe_id, issued.token, entry.hint)
-        if len(self._tokens) >= CACHED_TOKENS:
-            self._tokens.clear()
-        self._tokens[entry.entry_id, audience] = (svid, now + (issued.expires_at - now) // 2)
+        if self._snapshot is snapshot:
+            if len(self._tokens) >= CACHED_TOKENS:
+                self._tokens.clear()
+            half = now + (issued.expires_at - now) // 2
+            self._tokens[entry.entry_id, audience] = _Token(svid, issued.key_id, half)
         return svid
 
     async def _put_on_record(self, issued: Sequence[Issued]) -> None:
@@ -340,6 +382,11 @@ class Issuer:
 def _stands(snapshot: RegistrySnapshot, spiffe_id: str) -> bool:
     agent = snapshot.get(spiffe_id)
     return agent is not None and agent.status == "active" and snapshot.refusal(spiffe_id, "") is None
+
+
+def _later(batch: Sequence[_Held], retry_at: int) -> None:
+    for held in batch:
+        held.retry_at = retry_at
 
 
 def _wake(waiters: set[asyncio.Future[None]]) -> None:
