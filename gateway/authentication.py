@@ -19,6 +19,7 @@ from identity.bundle import TrustBundle
 from identity.delegation import chain_of
 from identity.errors import SvidError
 from identity.jwt_svid import JwtIdentity, verify_jwt_svid
+from identity.spiffe_id import SpiffeId
 from identity.verification import PeerIdentity
 
 Headers = Sequence[tuple[bytes, bytes]]
@@ -35,13 +36,14 @@ class BearerAuthentication:
     def __init__(
         self,
         config: JwtBearer,
-        audience: str,
+        gateway_id: str,
         bundles: Callable[[], Mapping[str, TrustBundle]],
         clock: Clock,
     ) -> None:
-        """Args: audience: the name that tokens for this gateway carry. bundles: by trust domain, in force now."""
+        """Args: gateway_id: the gateway's own SPIFFE ID. bundles: by trust domain, in force now."""
         self._config = config
-        self._audience = audience
+        self._audience = config.audience or gateway_id
+        self._domain = SpiffeId.parse(gateway_id).trust_domain.name
         self._bundles = bundles
         self._clock = clock
         self._known: OrderedDict[bytes, JwtIdentity] = OrderedDict()
@@ -104,7 +106,7 @@ class BearerAuthentication:
             raise SvidError("jwt-id-missing", "tokens may be shown once here, and this one has no id (jti)")
 
     def _combine(self, connection: Peer, token: JwtIdentity, raw: bytes) -> Peer:
-        chain = chain_of(token.id, token.claims)
+        chain = chain_of(token.id, token.claims, self._domain)
         certificate = connection.identity
         self._check_binding(token, certificate)
         if certificate is not None:

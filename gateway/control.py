@@ -369,6 +369,7 @@ class ControlProcess:
             record=identity.record,
             clock=system_clock,
             persons=self._persons(identity),
+            audience=self.config.identity.jwt_bearer.audience,
         )
         return lambda body, peer: exchange.exchange(body, peer, identity.agents)
 

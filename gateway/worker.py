@@ -133,8 +133,7 @@ class Worker:
         bearer = self._config.identity.jwt_bearer
         if not bearer.routes:
             return None
-        audience = bearer.audience or gateway_id
-        return BearerAuthentication(bearer, audience, lambda: self._bundles, system_clock)
+        return BearerAuthentication(bearer, gateway_id, lambda: self._bundles, system_clock)
 
     def _material(self, message: dict[str, Any]) -> TlsMaterial:
         """Take certificate, key and bundles as the control process sent them."""

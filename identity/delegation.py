@@ -15,15 +15,20 @@ LONGEST = 16
 _MEMBERS = frozenset({"sub", "act"})
 
 
-def chain_of(subject: str, claims: Mapping[str, Any]) -> tuple[str, ...]:
+def chain_of(subject: str, claims: Mapping[str, Any], own_domain: str) -> tuple[str, ...]:
     """Return the chain of a token: its subject, then the actors of `act`, the innermost first.
+
+    The keys of the subject's trust domain vouch for the whole claim. Another domain may say who of its own members
+    acts; who of ours does is not for it to say.
 
     Args:
         subject: the token's `sub`, a SPIFFE ID.
         claims: its claims.
+        own_domain: name of the verifier's trust domain.
 
     Raises:
-        SvidError: `act` is malformed, too deep, or names somebody twice.
+        SvidError: `act` is malformed, too deep, names somebody twice, or somebody whom the token's trust domain may
+            not vouch for.
     """
     actors: list[str] = []
     act = claims.get("act")
@@ -39,6 +44,13 @@ def chain_of(subject: str, claims: Mapping[str, Any]) -> tuple[str, ...]:
     chain = (subject, *reversed(actors))
     if len(set(chain)) != len(chain):
         raise SvidError("delegation-cycle", "the chain of delegation names somebody twice")
+    domain = _domain(subject)
+    if actors and domain != own_domain and any(_domain(actor) != domain for actor in actors):
+        raise SvidError(
+            "delegation-foreign",
+            f"the trust domain {domain} says that somebody of another acts, and vouches for its own members alone; "
+            "have the token exchanged here",
+        )
     return chain
 
 
@@ -69,6 +81,10 @@ def act_claim(chain: Sequence[str]) -> dict[str, Any]:
     for actor in chain[1:]:
         act = {"sub": actor} if act is None else {"sub": actor, "act": act}
     return {} if act is None else {"act": act}
+
+
+def _domain(spiffe_id: str) -> str:
+    return spiffe_id.removeprefix("spiffe://").partition("/")[0]
 
 
 def _member(text: str) -> str:

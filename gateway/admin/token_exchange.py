@@ -39,7 +39,7 @@ ID_TOKEN = "urn:ietf:params:oauth:token-type:id_token"  # noqa: S105 - a type's 
 _KNOWN = frozenset({"grant_type", "subject_token", "subject_token_type", "requested_token_type", "may_act"})
 
 Record = Callable[[str, dict[str, Any]], Awaitable[None]]
-"""Writes an audit record and returns once it is durable."""
+"""Writes an audit record and returns once it is durable; raises an `IdentityError` if it cannot."""
 
 
 class ExchangeError(GatewayError):
@@ -68,11 +68,26 @@ class TokenExchange:
         record: Record,
         clock: Clock,
         persons: Persons | None = None,
+        audience: str = "",
     ) -> None:
+        """Make one.
+
+        Args:
+            config: how deep chains may be, and how long their tokens live.
+            authority: signs.
+            gateway_id: the gateway's own SPIFFE ID.
+            bundles: by trust domain, in force now.
+            used: remembers tokens that were exchanged.
+            record: writes the audit log.
+            clock: the time.
+            persons: knows people by their ID tokens; None where none are configured.
+            audience: name that tokens for calls carry; empty: the gateway's SPIFFE ID.
+        """
         self._persons = persons
         self._config = config
         self._authority = authority
-        self._gateway = gateway_id
+        self._audience = audience or gateway_id
+        self._domain = SpiffeId.parse(gateway_id).trust_domain.name
         self._exchange = f"{gateway_id}/exchange"
         self._bundles = bundles
         self._used = used
@@ -96,8 +111,8 @@ class TokenExchange:
             return await self._act_for_person(form, actor, agents)
         now = self._clock() // NANOSECONDS
         try:
-            token = verify_jwt_svid(form["subject_token"], self._bundles(), (self._gateway, self._exchange), now)
-            chain = chain_of(token.id, token.claims)
+            token = verify_jwt_svid(form["subject_token"], self._bundles(), (self._audience, self._exchange), now)
+            chain = chain_of(token.id, token.claims, self._domain)
             if "may_act" in form:
                 claims, chain, audience = self._hand_over(token, chain, actor, form["may_act"])
             else:
@@ -126,7 +141,7 @@ class TokenExchange:
             raise ExchangeError("invalid_grant", error.code, error.detail) from error
         claims = {**act_claim(chain), "cnf": {"x5t#S256": thumbprint(actor)}}
         not_after = min(person.not_after, actor.not_after)
-        return await self._issue(claims, chain, self._gateway, not_after, actor, person.token_id)
+        return await self._issue(claims, chain, self._audience, not_after, actor, person.token_id)
 
     def _hand_over(
         self, token: JwtIdentity, chain: tuple[str, ...], actor: PeerIdentity, may_act: str
@@ -139,11 +154,13 @@ class TokenExchange:
         if bound is not None and bound != {"x5t#S256": thumbprint(actor)}:
             raise SvidError("jwt-binding", "the token is bound to another certificate than the one presented")
         try:
-            to = str(SpiffeId.parse(may_act))
+            to = SpiffeId.parse(may_act)
         except SpiffeIdError as error:
             raise SvidError("delegation-malformed", f"may_act: {error}") from error
-        extend(chain, to, self._config.max_depth)
-        return {**act_claim(chain), "may_act": {"sub": to}}, chain, self._exchange
+        if not to.path:
+            raise SvidError("delegation-malformed", f"may_act: {to} names a trust domain; name one of its members")
+        extend(chain, str(to), self._config.max_depth)
+        return {**act_claim(chain), "may_act": {"sub": str(to)}}, chain, self._exchange
 
     def _take_up(
         self, token: JwtIdentity, chain: tuple[str, ...], actor: PeerIdentity
@@ -154,7 +171,7 @@ class TokenExchange:
                 f"nobody handed this token over to {actor.id}; its holder does that with may_act",
             )
         longer = extend(chain, actor.id, self._config.max_depth)
-        return {**act_claim(longer), "cnf": {"x5t#S256": thumbprint(actor)}}, longer, self._gateway
+        return {**act_claim(longer), "cnf": {"x5t#S256": thumbprint(actor)}}, longer, self._audience
 
     async def _use_up(self, token: JwtIdentity) -> None:
         if not token.jti:
@@ -185,18 +202,19 @@ class TokenExchange:
         except IdentityError as error:
             raise ExchangeError("invalid_grant", "delegation-not-issued", str(error)) from error
         handed_to = claims.get("may_act", {}).get("sub", "")
-        await self._record(
-            "identity.delegated",
-            {
-                "principal": actor.id,
-                "delegation": list(chain),
-                "may_act": handed_to,
-                "jti": issued.jti,
-                "from_jti": from_id,
-                "not_after": issued.expires_at,
-                "peer": {"serial": actor.serial, "fingerprint": actor.fingerprint},
-            },
-        )
+        fields = {
+            "principal": actor.id,
+            "delegation": list(chain),
+            "may_act": handed_to,
+            "jti": issued.jti,
+            "from_jti": from_id,
+            "not_after": issued.expires_at,
+            "peer": {"serial": actor.serial, "fingerprint": actor.fingerprint},
+        }
+        try:
+            await self._record("identity.delegated", fields)
+        except IdentityError as error:
+            raise UnavailableError(str(error), code="audit_unavailable") from error
         return {
             "access_token": issued.token,
             "issued_token_type": JWT,
