@@ -239,14 +239,20 @@ def test_refusals_beyond_a_budget_are_counted_instead_of_recorded(home):
     home.start()
     agent = home.register("agent/nobody", team="without-roles")
     with plain(home, agent) as client:
-        answers = [client.post("/v1/chat/completions", json=chat(MODEL)) for _ in range(260)]
+        answers = []
+        while sum(answer.status_code == 429 for answer in answers) < 30:  # a slow machine earns some back meanwhile
+            answers.append(client.post("/v1/chat/completions", json=chat(MODEL)))
+            assert len(answers) < 5000
     codes = [(answer.status_code, answer.json()["error"]["code"]) for answer in answers]
     assert set(codes) == {(403, "model_not_granted"), (429, "too_many_refusals")}
-    assert answers[-1].headers["retry-after"] == "1"
-    suppressed = recorded(home, "access.denials_suppressed", principal=agent.id)
-    denied = [entry for entry in records(home, 1000) if entry["type"] == "access.denied"]
-    assert len(denied) + suppressed["count"] == 260
+    assert {answer.headers.get("retry-after") for answer in answers if answer.status_code == 429} == {"1"}
+    recorded(home, "access.denials_suppressed", principal=agent.id)
     assert home.stop() == 0
+    found = records(home, 10_000)
+    denied = [entry for entry in found if entry["type"] == "access.denied"]
+    suppressed = sum(entry["count"] for entry in found if entry["type"] == "access.denials_suppressed")
+    assert len(denied) + suppressed == len(answers)
+    assert suppressed >= 30
     assert verify(home).returncode == 0
 
 

@@ -20,6 +20,11 @@ def starter() -> LoadedPolicySet:
     return load_policy_set(STARTER)
 
 
+@pytest.fixture(scope="session")
+def starter_directory() -> Path:
+    return STARTER
+
+
 @pytest.fixture
 def starter_copy(tmp_path: Path) -> Path:
     return Path(shutil.copytree(STARTER, tmp_path / "policies"))

@@ -1,6 +1,11 @@
 """A chain of delegation may do what each of its links may do: never more than its parent, whatever the policies say."""
 
 import asyncio
+import json
+import shutil
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -8,7 +13,9 @@ from hypothesis import strategies as st
 from gateway.authorization.delegated import REGIONS_CONFLICT, intersection
 from gateway.authorization.embedded import EmbeddedEngine
 from gateway.authorization.engine import Decision
-from gateway.authorization.policy_set import LoadedPolicySet
+from gateway.authorization.input import model_input
+from gateway.authorization.policy_set import LoadedPolicySet, load_policy_set
+from gateway.protocols.base import Call
 
 CLAMPS = st.builds(lambda bound: {"type": "clamp_max_tokens", "max_tokens": bound}, st.integers(1, 4096))
 ROUTES = st.builds(lambda region: {"type": "route_region", "region": region}, st.sampled_from(["eu", "us"]))
@@ -125,3 +132,131 @@ def test_a_sub_agent_never_holds_more_than_its_parents_under_the_starter_policie
         assert all(each.allow for each in above)
         assert clamp(chain) <= min(map(clamp, [*above, own]))
     assert not (chain.allow and any(each["status"] != "active" for each in [*parents, child]))
+
+
+# tables of any content
+
+
+@dataclass(frozen=True)
+class Agent:
+    """An agent as the policies see one."""
+
+    id: str
+    team: str
+    risk_tier: str
+    status: str = "active"
+    kind: str = "agent"
+    owner: str = "ada@example.org"
+    attributes: dict = field(default_factory=dict)
+
+
+AGENTS = [f"spiffe://example.org/agent/{name}" for name in "abcde"]
+TEAMS = ["red", "blue"]
+ROLE_NAMES = ["reader", "writer", "indexer"]
+SYSTEM_NAMES = ["assistant", "scoring"]
+REGIONS = ["local", "eu", "us"]
+BOUND = st.integers(1, 5000)
+SOME_REGIONS = st.lists(st.sampled_from(REGIONS), min_size=1, unique=True)
+ACTIONS = ["model.infer", "model.embed", "model.list"]
+"""The tables below mostly allow: chains that are refused at their first link show nothing."""
+
+PERMISSION = st.fixed_dictionaries(
+    {
+        "actions": st.sampled_from([ACTIONS, ACTIONS, ACTIONS[:1], ACTIONS[1:]]),
+        "resources": st.sampled_from([["*"], ["*"], ["example-*"], ["example-chat"], ["tiny"]]),
+    }
+)
+PERMISSIONS = st.lists(PERMISSION, min_size=1, max_size=2)
+BOUNDED = st.fixed_dictionaries({"permissions": PERMISSIONS, "max_output_tokens": BOUND})
+UNBOUNDED = st.fixed_dictionaries({"permissions": PERMISSIONS})
+ROLE_TABLES = st.fixed_dictionaries({"reader": BOUNDED, "writer": BOUNDED, "indexer": UNBOUNDED})
+SOME_ROLES = st.lists(st.sampled_from(ROLE_NAMES), min_size=1, unique=True)
+BINDINGS = st.fixed_dictionaries(
+    {f"team:{team}": SOME_ROLES for team in TEAMS},
+    optional=dict.fromkeys([*AGENTS, "kind:agent"], SOME_ROLES),
+)
+SYSTEM_TABLES = st.fixed_dictionaries(
+    {
+        name: st.fixed_dictionaries(
+            {
+                "risk": st.sampled_from(["minimal", "minimal", "limited", "limited", "high", "prohibited"]),
+                "data_classes": st.lists(st.sampled_from(["public", "internal", "personal"]), unique=True),
+                "oversight": st.sampled_from([{"overseers": ["ada"]}, {"overseers": ["ada"]}, {"overseers": []}]),
+            },
+            optional={"regions": SOME_REGIONS, "max_output_tokens": BOUND},
+        )
+        for name in SYSTEM_NAMES
+    }
+)
+PEOPLE = st.permutations(AGENTS).flatmap(
+    lambda ids: st.tuples(
+        *(
+            st.builds(
+                Agent,
+                id=st.just(each),
+                team=st.sampled_from(TEAMS),
+                risk_tier=st.sampled_from(["high", "limited", "high", "limited", "minimal"]),
+                status=st.sampled_from(["active"] * 9 + ["suspended"]),
+            )
+            for each in ids[:4]
+        )
+    )
+)
+MODEL_CALLS = st.builds(
+    lambda action, model, stream: Call("openai", "x", action, "model", model, "/x", stream=stream),
+    st.sampled_from(["model.infer", "model.infer", "model.embed"]),
+    st.sampled_from(["example-chat", "tiny"]),
+    st.booleans(),
+)
+
+
+def policies_with(starter_directory: Path, **tables: dict) -> LoadedPolicySet:
+    """Load the starter policies with other tables."""
+    with tempfile.TemporaryDirectory() as directory:
+        copy = Path(shutil.copytree(starter_directory, Path(directory, "policies")))
+        for test in copy.rglob("*_test.rego"):
+            test.unlink()
+        for name, table in tables.items():
+            (copy / "govgateway" / name / "data.yaml").write_text(json.dumps(table))
+        return load_policy_set(copy)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    roles=ROLE_TABLES,
+    bindings=BINDINGS,
+    systems=SYSTEM_TABLES,
+    people=PEOPLE,
+    call=MODEL_CALLS,
+    system=st.sampled_from(SYSTEM_NAMES),
+    region=st.sampled_from(["", "", "local", "eu", "us"]),
+)
+def test_whatever_the_tables_say_a_longer_chain_may_do_no_more_and_just_what_all_its_links_may(
+    starter_directory: Path, roles, bindings, systems, people, call, system, region
+):
+    policies = policies_with(starter_directory, roles=roles, bindings=bindings, systems=systems)
+    engine = EmbeddedEngine(policies)
+
+    def decided(agent: Agent, delegation: list[str]) -> Decision:
+        own = policies.roles_of(agent.id, agent.team, agent.kind)
+        called = model_input(agent, own, call, policies.system(system), region, "local", "test", delegation)
+        return asyncio.run(engine.decide(called))
+
+    def chain(links: tuple[Agent, ...]) -> tuple[Decision, list[Decision]]:
+        """Decide as the pipeline does: the one who acts first, then those before it, each with those before them."""
+        ids = [link.id for link in links]
+        *above, acting = [decided(link, ids[:place]) for place, link in enumerate(links)]
+        return intersection([acting, *above]), [acting, *above]
+
+    shorter, _ = chain(people[:1])
+    for length in range(2, len(people) + 1):
+        longer, each = chain(people[:length])
+        alone = [decided(link, []) for link in people[:length]]
+        assert longer.allow == all(decision.allow for decision in each) == all(decision.allow for decision in alone)
+        if longer.allow:
+            assert shorter.allow
+            assert clamp(longer) == min(map(clamp, alone)) <= clamp(shorter)
+            assert {str(wanted) for wanted in shorter.obligations} <= {str(wanted) for wanted in longer.obligations}
+        else:
+            assert longer.reasons
+        shorter = longer

@@ -1,6 +1,5 @@
 """Registration entries: every field's rule, and matching by the definition, however many entries there are."""
 
-import time
 from dataclasses import replace
 from uuid import UUID
 
@@ -187,10 +186,7 @@ def test_a_look_up_among_ten_thousand_entries_opens_few_of_them():
     index = EntryIndex(entry(n, selectors=frozenset({common, f"unix:path:/opt/agent-{n}"})) for n in range(1, 10_001))
     held = {common, "unix:path:/opt/agent-77", "unix:gid:1000"}
     assert len(list(index.candidates(NODE, held))) <= 2
-    started = time.perf_counter()
-    for _ in range(1000):
-        found = matching(index, NODE, held, NOW)
-    assert time.perf_counter() - started < 1  # a scan takes minutes
+    found = matching(index, NODE, held, NOW)
     assert [each.spiffe_id for each in found] == [f"spiffe://{TD}/agent/77"]
     assert index.get(found[0].entry_id) == found[0]
     assert len(index) == len(list(index)) == 10_000

@@ -21,7 +21,8 @@ from tests.support.https_server import Answer, loopback_leaf, serving
 TD = "home.test"
 AGENT = f"spiffe://{TD}/agent/a"
 NOW = int(time.time())
-DATES = {"not_before": NOW - 60, "not_after": NOW + 600}
+DATES = {"not_before": NOW - 60, "not_after": NOW + 86_400}
+"""The whole suite may run between the collecting of this module and its first test."""
 
 
 class Gateway:
