@@ -20,7 +20,7 @@ demo: install ## from nothing to a governed, audited model call (BACKEND=http://
 	@$(PY) deploy/demo/demo.py $(if $(BACKEND),--backend "$(BACKEND)")
 
 test: install ## the tests, without anything that is not a Python package
-	@$(PY) -m pytest -m "not interop" --cov --cov-report=term:skip-covered
+	@$(PY) -m pytest -m "not interop" -n auto --dist loadfile --cov --cov-report=term:skip-covered
 
 interop: install ## the tests against programs that are not Python packages; installs what they need
 	@deploy/interop.sh

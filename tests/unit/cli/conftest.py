@@ -9,7 +9,7 @@ import orjson
 import pytest
 
 from audit.store import AuditStore
-from gateway.cli import main
+from gateway.cli import main, output
 
 TD = "gateway.test"
 
@@ -57,7 +57,8 @@ class Govctl:
 @pytest.fixture
 def govctl(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Govctl:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("COLUMNS", "250")
+    for each in (output.console, output.errors):  # made when first imported, with the width of then
+        monkeypatch.setattr(each, "_width", 250)
     run = Govctl(tmp_path, monkeypatch, capsys)
     run("init", "--trust-domain", TD, "--backend", "http://127.0.0.1:1/v1", "--model", "example-chat")
     return run

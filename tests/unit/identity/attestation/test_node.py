@@ -167,7 +167,7 @@ async def test_a_renewal_needs_an_svid_in_date(gateway, tmp_path):
         await node(gateway).renew("https://127.0.0.1:1", tmp_path)
     svid, _ = await attest(gateway, tmp_path)
     svid.write(tmp_path)
-    late = Node(TD, gateway.bundle, lambda: (NOW + 601) * 1_000_000_000)
+    late = Node(TD, gateway.bundle, lambda: (NOW + 86_401) * 1_000_000_000)
     with pytest.raises(SvidError, match="expired"):
         await late.renew("https://127.0.0.1:1", tmp_path)
     other = new_key().private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())

@@ -233,6 +233,7 @@ def test_an_authority_is_never_overwritten(domain):
 @pytest.mark.parametrize(
     ("trust_domain", "seal_key", "error"),
     [("Home Test", generate_seal_key(), SpiffeIdError), (DOMAIN, b"short", SealError)],
+    ids=["name", "key"],
 )
 def test_a_creation_that_fails_leaves_nothing_and_can_be_done_again(tmp_path, trust_domain, seal_key, error):
     with pytest.raises(error):
