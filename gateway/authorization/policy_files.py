@@ -1,15 +1,15 @@
-"""Reads a policy directory: the Rego files, the data files and the bundle manifest, laid out as OPA does."""
+"""Takes a policy tree apart: the Rego files, the data files and the bundle manifest, laid out as OPA does."""
 
-import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
-import orjson
-
+from gateway.authorization.manifest import MANIFEST, Manifest, parse_manifest
+from gateway.authorization.policy_tree import PolicyTree
 from gateway.authorization.rego import Module
-from gateway.config.yaml_file import read_yaml
+from gateway.config.yaml_file import parse_yaml
 from gateway.errors import ConfigError
+from identity.strict_json import parse_object
 
 MAX_REGO_BYTES = 1_048_576
 """Largest Rego file read (bytes)."""
@@ -17,79 +17,56 @@ MAX_REGO_BYTES = 1_048_576
 MAX_NESTING = 100
 """Deepest nesting of brackets in a Rego file. The engine's parser recurses: deeper could end the process."""
 
-_DATA_FILE = "data.yaml"
-_MANIFEST = ".manifest"
+_DATA_FILES = ("data.yaml", "data.json")
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyFiles:
-    """What a policy directory holds.
+    """What a policy tree holds.
 
     Attributes:
-        directory: where it was read.
+        source: where it was read; errors name it.
         modules: Rego files that decide, sorted by name.
         tests: Rego files named `*_test.rego`, sorted by name.
         data: the data document.
-        revision: revision of the bundle manifest, empty without one.
-        roots: roots of the bundle manifest; `("",)` for everything.
+        manifest: the bundle manifest.
     """
 
-    directory: Path
+    source: Path
     modules: tuple[Module, ...]
     tests: tuple[Module, ...]
     data: dict[str, Any]
-    revision: str
-    roots: tuple[str, ...]
+    manifest: Manifest
 
 
-def read_policy_files(directory: Path) -> PolicyFiles:
-    """Read every file of a policy directory.
-
-    Files and directories whose name starts with a dot are skipped, except the manifest.
+def parse_policy_files(tree: PolicyTree) -> PolicyFiles:
+    """Take a policy tree apart.
 
     Raises:
-        ConfigError: not readable, not UTF-8, not strict YAML, or a file that OPA alone would read.
+        ConfigError: not UTF-8, not strict YAML or JSON, or a file that OPA alone would read.
     """
-    if not directory.is_dir():
-        raise ConfigError(f"{directory} is not a directory; policy.directory names the directory of the policies.")
     modules: list[Module] = []
     tests: list[Module] = []
     data: dict[str, Any] = {}
-    for path in _files(directory):
-        name = path.relative_to(directory).as_posix()
+    for name, content in sorted(tree.files.items()):
+        path = tree.source / name
         if path.suffix == ".rego":
-            (tests if name.endswith("_test.rego") else modules).append(Module(name, _rego(path)))
-        elif path.name == _DATA_FILE:
-            _place(data, path, path.parent.relative_to(directory).parts, read_yaml(path))
+            (tests if name.endswith("_test.rego") else modules).append(Module(name, _rego(path, content)))
+        elif path.name in _DATA_FILES:
+            document = parse_yaml(content, path) if path.suffix == ".yaml" else _json(path, content)
+            _place(data, path, PurePosixPath(name).parent.parts, document)
         elif path.suffix in {".json", ".yaml", ".yml"}:
-            raise ConfigError(f"{path}: data is read from files named {_DATA_FILE} only; rename or move this file.")
+            named = " or ".join(_DATA_FILES)
+            raise ConfigError(f"{path}: data is read from files named {named} only; rename or move this file.")
     if not modules:
-        raise ConfigError(f"{directory} holds no Rego file; without policies every call is refused.")
-    revision, roots = _manifest(directory / _MANIFEST)
-    return PolicyFiles(directory, tuple(modules), tuple(tests), data, revision, roots)
+        raise ConfigError(f"{tree.source} holds no Rego file; without policies every call is refused.")
+    manifest = parse_manifest(tree.files.get(MANIFEST), tree.source / MANIFEST)
+    return PolicyFiles(tree.source, tuple(modules), tuple(tests), data, manifest)
 
 
-def _files(directory: Path) -> list[Path]:
-    found: list[Path] = []
-
-    def unreadable(error: OSError) -> None:
-        raise ConfigError(f"{error.filename} cannot be read: {error.strerror}.") from error
-
-    for root, folders, names in os.walk(directory, onerror=unreadable):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        for name in folders:
-            if (Path(root) / name).is_symlink():
-                raise ConfigError(f"{Path(root) / name} is a link to a directory; put the files themselves here.")
-        found += [Path(root) / name for name in names if not name.startswith(".")]
-    return sorted(found, key=lambda path: path.relative_to(directory).as_posix())
-
-
-def _rego(path: Path) -> str:
+def _rego(path: Path, content: bytes) -> str:
     try:
-        content = path.read_bytes()
         text = content.decode("utf-8")
-    except OSError as error:
-        raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
     except UnicodeDecodeError as error:
         raise ConfigError(f"{path} is not UTF-8 (byte {error.start}).") from error
     if len(content) > MAX_REGO_BYTES:
@@ -104,6 +81,13 @@ def _rego(path: Path) -> str:
     if deepest > MAX_NESTING:
         raise ConfigError(f"{path} nests brackets {deepest} deep; at most {MAX_NESTING} are read.")
     return text
+
+
+def _json(path: Path, content: bytes) -> Any:
+    try:
+        return parse_object(content)
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is not strict JSON: {error}.") from error
 
 
 def _place(data: dict[str, Any], path: Path, place: tuple[str, ...], document: Any) -> None:
@@ -138,29 +122,3 @@ def _check_values(path: Path, value: Any, at: tuple[str, ...]) -> None:
         raise ConfigError(f"{path}: {'.'.join(at)} is a {kind}; data are text, whole numbers, true, false: quote it.")
     elif abs(value) > 2**53 - 1:
         raise ConfigError(f"{path}: {'.'.join(at)} is larger than 2^53 - 1 and would lose digits.")
-
-
-def _manifest(path: Path) -> tuple[str, tuple[str, ...]]:
-    if not path.exists():
-        return "", ("",)
-    try:
-        document = orjson.loads(path.read_bytes())
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path} is not a bundle manifest (JSON): {error}.") from error
-    revision, roots = (
-        ("", [""])
-        if not isinstance(document, dict)
-        else (
-            document.get("revision", ""),
-            document.get("roots", [""]),
-        )
-    )
-    if not isinstance(document, dict) or not isinstance(revision, str) or not _is_texts(roots):
-        raise ConfigError(f"{path}: a bundle manifest is an object with a text 'revision' and a list 'roots'.")
-    if document.get("rego_version", 1) != 1:
-        raise ConfigError(f"{path}: rego_version is {document['rego_version']!r}; policies here are Rego v1.")
-    return revision, tuple(root.strip("/") for root in roots)
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(isinstance(item, str) for item in value)

@@ -11,8 +11,10 @@ import orjson
 
 from audit.canonical import canonical
 from gateway.authorization.engine import Reason, System
+from gateway.authorization.manifest import Manifest
 from gateway.authorization.policy_data import PolicyData, check_policy_data
-from gateway.authorization.policy_files import PolicyFiles, read_policy_files
+from gateway.authorization.policy_files import PolicyFiles, parse_policy_files
+from gateway.authorization.policy_tree import PolicyTree, read_policy_tree
 from gateway.authorization.probes import probe
 from gateway.authorization.rego import Module, RegoError, new_engine
 from gateway.authorization.rego_ast import check_calls, check_references, packages_of
@@ -29,7 +31,7 @@ _STARTS_WITH_FILE = re.compile(r"[^\s:]+\.rego:")
 
 @dataclass(frozen=True, slots=True)
 class LoadedPolicySet:
-    """A `PolicySet` read from a directory. Immutable, and free to move between threads.
+    """A `PolicySet` read from a directory or a bundle. Immutable, and free to move between threads.
 
     Attributes:
         revision: revision of the bundle manifest, else `sha256:` and the digest of `modules`.
@@ -37,6 +39,8 @@ class LoadedPolicySet:
         modules: the Rego files that decide.
         tests: the Rego tests beside them; they decide nothing.
         data_json: the data document, canonical (RFC 8785).
+        manifest: the bundle manifest.
+        tables: the tables that the gateway itself reads.
     """
 
     revision: str
@@ -44,6 +48,8 @@ class LoadedPolicySet:
     modules: tuple[Module, ...]
     tests: tuple[Module, ...]
     data_json: str = field(repr=False)
+    manifest: Manifest
+    tables: PolicyData = field(repr=False)
     _by_id: Bindings = field(repr=False)
     _by_team: Bindings = field(repr=False)
     _by_kind: Bindings = field(repr=False)
@@ -83,7 +89,17 @@ def load_policy_set(directory: Path) -> LoadedPolicySet:
     Raises:
         ConfigError: a file, rule or entry cannot be used; the message names it, the cause and the remedy.
     """
-    files = read_policy_files(directory)
+    return load_policy_tree(read_policy_tree(directory))
+
+
+def load_policy_tree(tree: PolicyTree) -> LoadedPolicySet:
+    """Check and try out the policies of a tree.
+
+    Raises:
+        ConfigError: a file, rule or entry cannot be used; the message names it, the cause and the remedy.
+    """
+    directory = tree.source
+    files = parse_policy_files(tree)
     tables = check_policy_data(directory, files.data)
     data = canonical(files.data)
     try:
@@ -96,11 +112,13 @@ def load_policy_set(directory: Path) -> LoadedPolicySet:
     except ConfigError as error:
         raise ConfigError(_located(directory, str(error))) from None
     return LoadedPolicySet(
-        revision=files.revision or _digest(files.modules),
+        revision=files.manifest.revision or _digest(files.modules),
         data_digest=sha256(data).hexdigest(),
         modules=files.modules,
         tests=files.tests,
         data_json=data.decode(),
+        manifest=files.manifest,
+        tables=tables,
         _by_id=_bound(tables, "spiffe://", keep=True),
         _by_team=_bound(tables, "team:"),
         _by_kind=_bound(tables, "kind:"),
@@ -115,7 +133,7 @@ def _check_modules(engine: Any, files: PolicyFiles) -> None:
     check_references(engine)
     for name, package in packages_of(engine).items():
         path = package.split(".")[1:]
-        if not any(_covers(root, path) for root in files.roots):
+        if not any(_covers(root, path) for root in files.manifest.roots):
             raise ConfigError(f"{name}:1: the package {'.'.join(path)} is outside the manifest's roots.")
         node: Any = files.data
         for part in path:

@@ -50,6 +50,15 @@ def read_yaml(path: Path) -> Any:
         raise ConfigError(f"{path} does not exist.") from None
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}.") from error
+    return parse_yaml(data, path)
+
+
+def parse_yaml(data: bytes, path: Path) -> Any:
+    """Return the document in `data`; errors name it `path`.
+
+    Raises:
+        ConfigError: too large, not YAML, or not strict; the message names file, line and cause.
+    """
     if len(data) > MAX_BYTES:
         raise ConfigError(f"{path} has {len(data)} bytes; at most {MAX_BYTES} are read.")
     try:

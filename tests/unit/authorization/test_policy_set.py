@@ -212,7 +212,7 @@ def test_every_wrong_entry_is_reported_at_once(starter_copy: Path) -> None:
 
 def test_file_that_only_opa_would_read_is_refused(starter_copy: Path) -> None:
     (starter_copy / "govgateway/extra.json").write_text("{}")
-    assert "files named data.yaml only" in refused(starter_copy)
+    assert "files named data.yaml or data.json only" in refused(starter_copy)
 
 
 def test_data_may_not_stand_in_for_rules(starter_copy: Path) -> None:

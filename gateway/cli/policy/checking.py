@@ -1,13 +1,12 @@
-"""govctl policy: check and test the policies."""
+"""govctl policy check and test."""
 
 import typer
 
 from gateway.authorization.policy_set import load_policy_set
 from gateway.authorization.rego_tests import run_rego_tests
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, print_json, print_table, say
+from gateway.cli.policy.base import app
 from gateway.config import load_config
-
-app = typer.Typer(help="Check and test the policies.", no_args_is_help=True)
 
 
 @app.command()
