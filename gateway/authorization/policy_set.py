@@ -34,7 +34,7 @@ class LoadedPolicySet:
     """A `PolicySet` read from a directory or a bundle. Immutable, and free to move between threads.
 
     Attributes:
-        revision: revision of the bundle manifest, else `sha256:` and the digest of `modules`.
+        revision: revision of the bundle manifest, else `sha256:` and the digest of `modules` and data.
         data_digest: SHA-256 of `data_json` (hex).
         modules: the Rego files that decide.
         tests: the Rego tests beside them; they decide nothing.
@@ -102,6 +102,7 @@ def load_policy_tree(tree: PolicyTree) -> LoadedPolicySet:
     files = parse_policy_files(tree)
     tables = check_policy_data(directory, files.data)
     data = canonical(files.data)
+    data_digest = sha256(data).hexdigest()
     try:
         engine = new_engine(files.modules, data.decode())
         _check_modules(engine, files)
@@ -112,8 +113,8 @@ def load_policy_tree(tree: PolicyTree) -> LoadedPolicySet:
     except ConfigError as error:
         raise ConfigError(_located(directory, str(error))) from None
     return LoadedPolicySet(
-        revision=files.manifest.revision or _digest(files.modules),
-        data_digest=sha256(data).hexdigest(),
+        revision=files.manifest.revision or _digest(files.modules, data_digest),
+        data_digest=data_digest,
         modules=files.modules,
         tests=files.tests,
         data_json=data.decode(),
@@ -163,8 +164,9 @@ def _covers(root: str, path: list[str]) -> bool:
     return path[: len(parts)] == parts
 
 
-def _digest(modules: tuple[Module, ...]) -> str:
-    return "sha256:" + sha256(orjson.dumps([[module.name, module.text] for module in modules])).hexdigest()
+def _digest(modules: tuple[Module, ...], data_digest: str) -> str:
+    content = [data_digest, *([module.name, module.text] for module in modules)]
+    return "sha256:" + sha256(orjson.dumps(content)).hexdigest()
 
 
 def _bound(tables: PolicyData, prefix: str, *, keep: bool = False) -> Bindings:

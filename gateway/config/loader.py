@@ -10,12 +10,13 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from gateway.config.model import GatewayConfig, SecretReference
+from gateway.config.model import GatewayConfig
+from gateway.config.section import SecretReference
 from gateway.config.yaml_file import read_yaml
 from gateway.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_SECRET_KEYS = frozenset({"seal_key", "credential"})
+_SECRET_KEYS = frozenset({"seal_key", "credential", "access_key", "secret_key"})
 
 
 _Section = TypeVar("_Section", bound=BaseModel)
@@ -165,12 +166,25 @@ def _resolve(config: GatewayConfig, base: Path) -> GatewayConfig:
     audit = config.audit
     if audit.directory is not None:
         audit = audit.model_copy(update={"directory": absolute(audit.directory)})
+    source = config.policy.bundle
+    store = source.s3
+    s3 = store.model_copy(update={"access_key": reference(store.access_key), "secret_key": reference(store.secret_key)})
+    url = source.url if not source.url or "://" in source.url else f"file://{absolute(Path(source.url))}"
+    policy = located(config.policy, "directory").model_copy(
+        update={
+            "keys": [located(key, "file") for key in config.policy.keys],
+            "opa": located(config.policy.opa, "executable", "ca_file", "client_cert_file", "client_key_file"),
+            "bundle": located(source, "ca_file").model_copy(
+                update={"url": url, "credential": reference(source.credential), "s3": s3}
+            ),
+        }
+    )
     return config.model_copy(
         update={
             "state_dir": absolute(config.state_dir),
             "identity": identity,
             "backends": backends,
             "audit": audit,
-            "policy": config.policy.model_copy(update={"directory": absolute(config.policy.directory)}),
+            "policy": policy,
         }
     )

@@ -6,8 +6,10 @@ Reading files, environment and the nearest-key hint are in `gateway.config.loade
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, model_validator
+from pydantic import AfterValidator, Field, HttpUrl, model_validator
 
+from gateway.config.policy import Policy
+from gateway.config.section import Name, SecretReference, Section
 from identity.spiffe_id import SpiffeIdError, TrustDomain
 
 
@@ -18,24 +20,8 @@ def _trust_domain(value: str) -> str:
         raise ValueError(str(error)) from error
 
 
-def _reference(value: str) -> str:
-    if value and not value.startswith(("file:", "env:")):
-        raise ValueError(
-            "a secret is given by reference, never in the file itself: use file:/path/to/file, env:NAME or ${NAME}"
-        )
-    return value
-
-
 TrustDomainName = Annotated[str, AfterValidator(_trust_domain)]
-SecretReference = Annotated[str, AfterValidator(_reference)]
 Port = Annotated[int, Field(ge=0, le=65535)]
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/:-]{0,199}$")]
-
-
-class Section(BaseModel):
-    """A section of the configuration: unknown keys are errors, values never change after loading."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class ListenerLimits(Section):
@@ -313,13 +299,6 @@ class Identity(Section):
         return self
 
 
-class Policy(Section):
-    """Where the policies are and how their decisions are kept."""
-
-    directory: Path = Field(Path("policies"), description="Directory of Rego files and data.yaml files.")
-    cache_entries: int = Field(10_000, ge=0, description="Decisions kept per worker; 0 switches the cache off.")
-
-
 class BackendConfig(Section):
     """A model server behind the gateway."""
 
@@ -448,4 +427,5 @@ class GatewayConfig(Section):
 
     def unsafe_options(self) -> list[str]:
         """Return the unsafe-named options in use, for the audit log and the evidence."""
-        return [f"backends.{b.name}.unsafe_plaintext" for b in self.backends if b.unsafe_plaintext]
+        used = [f"backends.{b.name}.unsafe_plaintext" for b in self.backends if b.unsafe_plaintext]
+        return [*used, *(["policy.unsafe_unsigned"] if self.policy.unsafe_unsigned else [])]
