@@ -30,6 +30,8 @@ from identity.registry import Agent
 
 BINDINGS = (100, 1_000, 10_000)
 ROUNDS, CALLS = 30, 200
+NOW = 1_796_000_000
+"""Any moment; the roles of the benchmark are bound for good (UNIX seconds)."""
 
 AGENT = Agent(
     id="spiffe://example.org/agent/reader",
@@ -55,8 +57,9 @@ def policies_with(bindings: int, directory: Path) -> LoadedPolicySet:
 def document(policies: LoadedPolicySet, model: str = "example-chat") -> dict[str, Any]:
     """Return the policy input of one chat call, built as the pipeline builds it."""
     call = Call("openai", "chat.completions", "model.infer", "model", model, "/chat/completions", stream=True)
-    roles = policies.roles_of(AGENT.id, AGENT.team, AGENT.kind)
-    return model_input(AGENT, roles, call, policies.system("assistant"), "local", "local", "test")
+    roles = policies.roles_of(AGENT.id, AGENT.team, AGENT.kind, now=NOW)
+    broken = policies.break_glass_of(AGENT.id, AGENT.team, AGENT.kind, now=NOW)
+    return model_input(AGENT, roles, call, policies.system("assistant"), "local", "local", "test", (), broken)
 
 
 def microseconds(work: Callable[[], object]) -> dict[str, float]:
@@ -97,7 +100,7 @@ def measure(directory: Path) -> dict[str, dict[str, float]]:
         results[f"fresh, allowed, {count:,} bindings"] = microseconds(partial(engine.decide_now, allowed))
         results[f"fresh, refused, {count:,} bindings"] = microseconds(partial(engine.decide_now, denied))
         results[f"roles of the caller, {count:,} bindings"] = microseconds(
-            partial(policies.roles_of, AGENT.id, AGENT.team, AGENT.kind)
+            partial(policies.roles_of, AGENT.id, AGENT.team, AGENT.kind, now=NOW)
         )
         results[f"load and check the policies, {count:,} bindings"] = {"best": loaded, "median": loaded}
     cached = CachingEngine(engine, DecisionCache(10_000), system_clock, policies)

@@ -28,7 +28,7 @@ from gateway import records
 from gateway.authorization.delegated import intersection
 from gateway.authorization.engine import Decision
 from gateway.authorization.input import model_input
-from gateway.clock import Clock
+from gateway.clock import NANOSECONDS, Clock
 from gateway.errors import (
     GatewayError,
     IdentityRefusedError,
@@ -202,12 +202,13 @@ class Pipeline:
     async def _decide(self, exchange: Exchange, runtime: Runtime, call: Call) -> Decision:
         agent = exchange.agent
         assert agent is not None  # noqa: S101 - set by the first step
-        exchange.policy_input = self._input_for(agent, exchange.delegation, runtime, call)
+        now = self._clock() // NANOSECONDS
+        exchange.policy_input = self._input_for(agent, exchange.delegation, runtime, call, now)
         if not exchange.delegators:
             exchange.decision = decision = await runtime.engine.decide(exchange.policy_input)
         else:
             exchange.delegated_inputs = inputs = [
-                self._input_for(each, exchange.delegation[:place], runtime, call)
+                self._input_for(each, exchange.delegation[:place], runtime, call, now)
                 for place, each in enumerate(exchange.delegators)
             ]
             decisions = [await runtime.engine.decide(each) for each in (exchange.policy_input, *inputs)]
@@ -215,17 +216,21 @@ class Pipeline:
         self._observe.decided(decision)
         return decision
 
-    def _input_for(self, agent: Agent, delegation: Sequence[str], runtime: Runtime, call: Call) -> dict[str, Any]:
+    def _input_for(
+        self, agent: Agent, delegation: Sequence[str], runtime: Runtime, call: Call, now: int
+    ) -> dict[str, Any]:
         model = runtime.models.get(call.resource_id)
+        policies = runtime.policies
         return model_input(
             agent,
-            runtime.policies.roles_of(agent.id, agent.team, agent.kind),
+            policies.roles_of(agent.id, agent.team, agent.kind, now=now),
             call,
-            runtime.policies.system(model.system) if model else None,
+            policies.system(model.system) if model else None,
             runtime.regions.get(call.resource_id, ""),
             runtime.config.context.region,
             runtime.config.context.environment,
             delegation,
+            policies.break_glass_of(agent.id, agent.team, agent.kind, now=now),
         )
 
     async def _reserve(self, exchange: Exchange, runtime: Runtime) -> None:

@@ -57,13 +57,15 @@ class AccessControl:
             state = self._state()
             connection = request.scope["extensions"]["govgateway"]
             caller = self._identify(state, connection.identity, connection.refusal)
+            agent, now = caller.agent, self._now()
             policy_input = admin_input(
-                caller.agent,
-                state.policies.roles_of(caller.agent.id, caller.agent.team, caller.agent.kind),
+                agent,
+                state.policies.roles_of(agent.id, agent.team, agent.kind, now=now),
                 action,
                 request.url.path,
                 state.config.context.region,
                 state.config.context.environment,
+                state.policies.break_glass_of(agent.id, agent.team, agent.kind, now=now),
             )
             decision = await state.engine.decide(policy_input)
             try:

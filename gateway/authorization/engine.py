@@ -71,8 +71,11 @@ class PolicySet(Protocol):
     @property
     def data_digest(self) -> str: ...
 
-    def roles_of(self, principal_id: str, team: str, kind: str) -> tuple[str, ...]:
-        """Return the sorted roles bound to the principal, looked up in an index."""
+    def roles_of(self, principal_id: str, team: str, kind: str, *, now: int) -> tuple[str, ...]:
+        """Return the sorted roles bound to the principal at `now` (UNIX seconds), looked up in an index."""
+
+    def break_glass_of(self, principal_id: str, team: str, kind: str, *, now: int) -> tuple[str, ...]:
+        """Return those of its roles that the principal holds at `now` (UNIX seconds) through break-glass alone."""
 
     def system(self, system_id: str) -> System | None:
         """Return the AI system of the register, or None if the register does not know it."""

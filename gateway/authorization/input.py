@@ -35,6 +35,7 @@ def model_input(
     gateway_region: str,
     environment: str,
     delegation: Sequence[str] = (),
+    break_glass: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the policy input of one call.
 
@@ -47,9 +48,10 @@ def model_input(
         gateway_region: region of this gateway.
         environment: environment of this gateway, for instance `production`.
         delegation: SPIFFE IDs of those for whom the caller acts, the first in the chain first.
+        break_glass: those of its roles that it holds through break-glass alone (`PolicySet.break_glass_of`).
     """
     return {
-        "principal": _principal(principal, roles, delegation),
+        "principal": _principal(principal, roles, delegation, break_glass),
         "action": call.action,
         "resource": {
             "type": call.resource_type,
@@ -77,16 +79,17 @@ def admin_input(
     resource_id: str,
     gateway_region: str,
     environment: str,
+    break_glass: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Return the policy input of one request to the control plane.
 
     Args:
-        principal, roles, gateway_region, environment: as for `model_input`.
+        principal, roles, gateway_region, environment, break_glass: as for `model_input`.
         action: for instance `admin.config.reload`.
         resource_id: path of the control-plane route.
     """
     return {
-        "principal": _principal(principal, roles),
+        "principal": _principal(principal, roles, (), break_glass),
         "action": action,
         "resource": {
             "type": "control-plane",
@@ -101,7 +104,9 @@ def admin_input(
     }
 
 
-def _principal(principal: Principal, roles: Sequence[str], delegation: Sequence[str] = ()) -> dict[str, Any]:
+def _principal(
+    principal: Principal, roles: Sequence[str], delegation: Sequence[str], break_glass: Sequence[str]
+) -> dict[str, Any]:
     return {
         "id": principal.id,
         "kind": principal.kind,
@@ -110,6 +115,7 @@ def _principal(principal: Principal, roles: Sequence[str], delegation: Sequence[
         "status": principal.status,
         "risk_tier": principal.risk_tier,
         "roles": list(roles),
+        "break_glass": list(break_glass),
         "delegation": list(delegation),
         "attributes": principal.attributes,
     }

@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from audit.canonical import canonical
+from gateway.authorization.bindings import BindingIndex
 from gateway.authorization.engine import Reason, System
 from gateway.authorization.manifest import Manifest
 from gateway.authorization.policy_data import PolicyData, check_policy_data
@@ -22,9 +23,6 @@ from gateway.errors import ConfigError
 
 ENTRY_POINT = "data.govgateway.authz.decision"
 """The rule that decides."""
-
-Bindings = Mapping[str, tuple[str, ...]]
-"""Roles by subject."""
 
 _STARTS_WITH_FILE = re.compile(r"[^\s:]+\.rego:")
 
@@ -50,21 +48,18 @@ class LoadedPolicySet:
     data_json: str = field(repr=False)
     manifest: Manifest
     tables: PolicyData = field(repr=False)
-    _by_id: Bindings = field(repr=False)
-    _by_team: Bindings = field(repr=False)
-    _by_kind: Bindings = field(repr=False)
+    _bindings: BindingIndex = field(repr=False)
     _systems: Mapping[str, System] = field(repr=False)
     _reasons: Mapping[str, Reason] = field(repr=False)
     _limits: tuple[Mapping[str, Any], ...] = field(repr=False)
 
-    def roles_of(self, principal_id: str, team: str, kind: str) -> tuple[str, ...]:
-        """Return the sorted roles bound to the principal by id, team or kind, looked up in an index."""
-        roles = {
-            *self._by_id.get(principal_id, ()),
-            *self._by_team.get(team, ()),
-            *self._by_kind.get(kind, ()),
-        }
-        return tuple(sorted(roles))
+    def roles_of(self, principal_id: str, team: str, kind: str, *, now: int) -> tuple[str, ...]:
+        """Return the sorted roles bound to the principal by id, team or kind at `now` (UNIX seconds)."""
+        return self._bindings.roles(principal_id, team, kind, now)
+
+    def break_glass_of(self, principal_id: str, team: str, kind: str, *, now: int) -> tuple[str, ...]:
+        """Return those of its roles that the principal holds at `now` (UNIX seconds) through break-glass alone."""
+        return self._bindings.break_glass(principal_id, team, kind, now)
 
     def system(self, system_id: str) -> System | None:
         """Return the AI system of the register, or None if the register does not know it."""
@@ -120,9 +115,7 @@ def load_policy_tree(tree: PolicyTree) -> LoadedPolicySet:
         data_json=data.decode(),
         manifest=files.manifest,
         tables=tables,
-        _by_id=_bound(tables, "spiffe://", keep=True),
-        _by_team=_bound(tables, "team:"),
-        _by_kind=_bound(tables, "kind:"),
+        _bindings=BindingIndex(tables),
         _systems={name: _system(name, files.data["govgateway"]["systems"][name], tables) for name in tables.systems},
         _reasons={code: Reason(code, entry.message, entry.remedy) for code, entry in tables.reasons.items()},
         _limits=tuple(files.data.get("govgateway", {}).get("limits", {}).get("quota", ())),
@@ -167,15 +160,6 @@ def _covers(root: str, path: list[str]) -> bool:
 def _digest(modules: tuple[Module, ...], data_digest: str) -> str:
     content = [data_digest, *([module.name, module.text] for module in modules)]
     return "sha256:" + sha256(orjson.dumps(content)).hexdigest()
-
-
-def _bound(tables: PolicyData, prefix: str, *, keep: bool = False) -> Bindings:
-    """Return the roles of the subjects with this prefix. One table each: no name of one can pose as another."""
-    return {
-        subject if keep else subject.removeprefix(prefix): tuple(roles)
-        for subject, roles in tables.bindings.items()
-        if subject.startswith(prefix)
-    }
 
 
 def _system(name: str, written: Mapping[str, Any], tables: PolicyData) -> System:

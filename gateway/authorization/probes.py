@@ -89,6 +89,7 @@ def _input(
             "status": "active",
             "risk_tier": "high",
             "roles": roles,
+            "break_glass": [],
             "delegation": [],
             "attributes": {},
         },

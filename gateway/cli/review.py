@@ -181,7 +181,7 @@ def _harmless(cell: str) -> str:
 def _permissions(agent: Agent, policies: LoadedPolicySet, roles: dict[str, Any]) -> list[Permission]:
     return [
         Permission(role, tuple(permission["actions"]), tuple(permission["resources"]))
-        for role in policies.roles_of(agent.id, agent.team, agent.kind)
+        for role in policies.roles_of(agent.id, agent.team, agent.kind, now=now())
         for permission in roles[role]["permissions"]
     ]
 

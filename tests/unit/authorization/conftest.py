@@ -76,6 +76,7 @@ def call(**changes: Any) -> dict[str, Any]:
             "status": "active",
             "risk_tier": "limited",
             "roles": ["chat-user"],
+            "break_glass": [],
             "delegation": [],
             "attributes": {},
         },

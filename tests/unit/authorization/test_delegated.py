@@ -238,7 +238,7 @@ def test_whatever_the_tables_say_a_longer_chain_may_do_no_more_and_just_what_all
     engine = EmbeddedEngine(policies)
 
     def decided(agent: Agent, delegation: list[str]) -> Decision:
-        own = policies.roles_of(agent.id, agent.team, agent.kind)
+        own = policies.roles_of(agent.id, agent.team, agent.kind, now=0)
         called = model_input(agent, own, call, policies.system(system), region, "local", "test", delegation)
         return asyncio.run(engine.decide(called))
 

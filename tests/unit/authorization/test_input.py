@@ -38,6 +38,7 @@ def test_model_call_becomes_the_contracts_document() -> None:
             "status": "active",
             "risk_tier": "limited",
             "roles": ["a", "b"],
+            "break_glass": [],
             "delegation": [],
             "attributes": {"site": "north"},
         },
@@ -67,7 +68,7 @@ def test_every_document_has_the_same_keys_and_types() -> None:
 
 def test_documents_of_the_first_day_are_decided_as_intended(starter: LoadedPolicySet) -> None:
     engine = EmbeddedEngine(starter)
-    roles = starter.roles_of(AGENT.id, AGENT.team, AGENT.kind)
+    roles = starter.roles_of(AGENT.id, AGENT.team, AGENT.kind, now=0)
     chat = model_input(AGENT, roles, CHAT, starter.system("assistant"), "", "local", "test")
     assert engine.decide_now(chat).allow
     reload = admin_input(AGENT, roles, "admin.config.reload", "/v1/reload", "local", "test")

@@ -38,19 +38,19 @@ def test_roles_are_the_sorted_union_of_id_team_and_kind(starter_copy: Path) -> N
         "kind:pipeline: [embedding-user]\n"
     )
     policies = load_policy_set(starter_copy)
-    assert policies.roles_of("spiffe://example.org/a", "research", "pipeline") == (
+    assert policies.roles_of("spiffe://example.org/a", "research", "pipeline", now=0) == (
         "chat-user",
         "embedding-user",
         "platform-viewer",
     )
-    assert policies.roles_of("spiffe://example.org/b", "research", "agent") == ("chat-user",)
-    assert policies.roles_of("spiffe://example.org/c", "other", "agent") == ()
+    assert policies.roles_of("spiffe://example.org/b", "research", "agent", now=0) == ("chat-user",)
+    assert policies.roles_of("spiffe://example.org/c", "other", "agent", now=0) == ()
 
 
 def test_name_of_one_sort_of_subject_cannot_pose_as_another(starter_copy: Path) -> None:
     policies = load_policy_set(starter_copy)
-    assert policies.roles_of("team:research", "", "") == ()
-    assert policies.roles_of("", "", "research") == ()
+    assert policies.roles_of("team:research", "", "", now=0) == ()
+    assert policies.roles_of("", "", "research", now=0) == ()
 
 
 def test_revision_is_the_manifests_else_the_digest_of_rules_and_data(starter_copy: Path) -> None:

@@ -48,9 +48,9 @@ def test_unknown_and_ungranted_model_get_the_same_decision(starter: LoadedPolicy
 
 
 def test_roles_of_the_first_day_are_bound_to_teams(starter: LoadedPolicySet) -> None:
-    assert starter.roles_of("spiffe://example.org/a", "research", "agent") == ("chat-user",)
-    assert starter.roles_of("spiffe://example.org/a", "platform", "human") == ("platform-admin",)
-    assert starter.roles_of("spiffe://example.org/a", "other", "agent") == ()
+    assert starter.roles_of("spiffe://example.org/a", "research", "agent", now=0) == ("chat-user",)
+    assert starter.roles_of("spiffe://example.org/a", "platform", "human", now=0) == ("platform-admin",)
+    assert starter.roles_of("spiffe://example.org/a", "other", "agent", now=0) == ()
 
 
 def test_every_limit_of_the_first_day_is_listed(starter: LoadedPolicySet) -> None:
