@@ -41,9 +41,9 @@ def load_signing_key(pem: bytes) -> SigningKey:
     try:
         key = load_pem_private_key(pem, None)
     except (ValueError, TypeError, UnsupportedAlgorithm):
-        raise BundleError("the signing key is no private key in PEM without a password") from None
+        raise BundleError("The signing key is no private key in PEM without a password.") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
-        raise BundleError("bundles are signed with an EC or Ed25519 key; make one with: govctl policy keygen")
+        raise BundleError("Bundles are signed with an EC or Ed25519 key; make one with: govctl policy keygen.")
     signature_algorithm(key)
     return key
 
@@ -57,10 +57,10 @@ def load_verification_key(name: str, pem: bytes) -> VerificationKey:
     try:
         key = load_pem_public_key(pem)
     except (ValueError, UnsupportedAlgorithm):
-        raise BundleError(f"the key {name!r} is no public key in PEM") from None
+        raise BundleError(f"The key {name!r} is no public key in PEM.") from None
     if isinstance(key, rsa.RSAPublicKey):
         if key.key_size < MIN_RSA_BITS:
-            raise BundleError(f"the key {name!r} is an RSA key of {key.key_size} bits; it needs {MIN_RSA_BITS}")
+            raise BundleError(f"The key {name!r} is an RSA key of {key.key_size} bits; it needs {MIN_RSA_BITS}.")
         return key
     if isinstance(key, ed25519.Ed25519PublicKey):
         return key
@@ -68,9 +68,9 @@ def load_verification_key(name: str, pem: bytes) -> VerificationKey:
         try:
             jws.algorithm_of(key)
         except ValueError as error:
-            raise BundleError(f"the key {name!r} does not fit: {error}") from None
+            raise BundleError(f"The key {name!r} does not fit: {error}.") from None
         return key
-    raise BundleError(f"the key {name!r} is neither an EC, an Ed25519 nor an RSA key")
+    raise BundleError(f"The key {name!r} is neither an EC, an Ed25519 nor an RSA key.")
 
 
 def signature_algorithm(key: SigningKey) -> str:
@@ -84,7 +84,7 @@ def signature_algorithm(key: SigningKey) -> str:
     try:
         return jws.algorithm_of(key.public_key())
     except ValueError as error:
-        raise BundleError(f"the signing key does not fit: {error}") from None
+        raise BundleError(f"The signing key does not fit: {error}.") from None
 
 
 def sign(key: SigningKey, data: bytes) -> bytes:
@@ -122,6 +122,6 @@ def generate_key_pair(algorithm: str) -> tuple[bytes, bytes]:
     elif algorithm in {"ES256", "ES384"}:
         key = ec.generate_private_key(ec.SECP256R1() if algorithm == "ES256" else ec.SECP384R1())
     else:
-        raise BundleError(f"{algorithm!r} is none of ES256, ES384, EdDSA")
+        raise BundleError(f"{algorithm!r} is none of ES256, ES384, EdDSA.")
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return private, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)

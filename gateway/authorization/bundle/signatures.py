@@ -43,7 +43,7 @@ class BundleSigner:
 
     def __init__(self, key_pem: bytes, key_id: str) -> None:
         if not key_id:
-            raise BundleError("a signing key needs a key id; verifiers find the public key by it")
+            raise BundleError("A signing key needs a key id; verifiers find the public key by it.")
         self._key = load_signing_key(key_pem)
         self.key_id = key_id
         self.algorithm = signature_algorithm(self._key)
@@ -79,7 +79,7 @@ class BundleVerifier:
 
     def __init__(self, keys: Mapping[str, bytes], scope: str = "") -> None:
         if not keys or "" in keys:
-            raise BundleError("to verify bundles, give at least one public key, each with a key id")
+            raise BundleError("To verify bundles, give at least one public key, each with a key id.")
         self._keys = {name: load_verification_key(name, pem) for name, pem in keys.items()}
         self._scope = scope
 
