@@ -1,5 +1,6 @@
 """The composition root: the only place that builds the parts of the gateway from its configuration."""
 
+import asyncio
 import os
 import secrets as randomness
 from pathlib import Path
@@ -10,10 +11,13 @@ from audit.log import AuditLog
 from audit.store import AuditStore
 from gateway.authorization.cache import CachingEngine, DecisionCache
 from gateway.authorization.embedded import EmbeddedEngine
-from gateway.authorization.policy_set import load_policy_set
+from gateway.authorization.engine import PolicyEngine
+from gateway.authorization.policy_set import LoadedPolicySet, load_policy_set
 from gateway.clock import Clock, system_clock
 from gateway.config import GatewayConfig
 from gateway.errors import ConfigError, UnavailableError
+from gateway.policy_activation.candidates import load_stored
+from gateway.policy_activation.store import PolicyStore
 from gateway.protocols.openai import OpenAIProtocol
 from gateway.quota.limits import LimitTable
 from gateway.quota.shared_ledger import SharedLedger
@@ -33,32 +37,75 @@ _log = structlog.get_logger("govgateway.app")
 
 HOUR, DAY = 3600, 86_400
 
+RETIRE_SECONDS = 15.0
+"""How long calls may still decide by a generation that was replaced (seconds)."""
+
 GATEWAY_PATH = "/gateway"
 """Path of the gateway's own SPIFFE ID."""
 
 
-def build_runtime(config: GatewayConfig, cache: DecisionCache | None = None, clock: Clock = system_clock) -> Runtime:
+def policy_store(config: GatewayConfig) -> PolicyStore:
+    """Return the revisions that this gateway has run."""
+    return PolicyStore(config.state_dir / "policy")
+
+
+def configured_policies(config: GatewayConfig) -> LoadedPolicySet:
+    """Load the policies that the gateway would decide by if it were started now.
+
+    Raises:
+        ConfigError: they cannot be used, or no revision is active yet.
+    """
+    if config.policy.source == "directory":
+        return load_policy_set(config.policy.directory)
+    store = policy_store(config)
+    active = store.history().active
+    if active is None:
+        raise ConfigError(
+            f"No revision of the policies is active in {config.state_dir}. Activate one: govctl policy activate BUNDLE"
+        )
+    return load_stored(store, active.digest, f"revision {active.revision}")
+
+
+def stored_policies(config: GatewayConfig, digest: str) -> LoadedPolicySet:
+    """Load the policies of a bundle that the control process checked and put into the store.
+
+    Raises:
+        ConfigError: the bundle is gone or was changed.
+    """
+    store = policy_store(config)
+    return load_stored(store, digest, str(store.path(digest)))
+
+
+def build_runtime(
+    config: GatewayConfig,
+    policies: LoadedPolicySet,
+    cache: DecisionCache | None = None,
+    clock: Clock = system_clock,
+    *,
+    opa_address: str = "",
+) -> Runtime:
     """Build one generation of everything a reload replaces.
 
     Args:
         config: the configuration.
+        policies: the policies.
         cache: decision cache to go on with; decisions of other policies in it are never found.
         clock: the time.
+        opa_address: where the OPA server of these policies listens, where one decides.
 
     Raises:
         ConfigError: policies, limits or certificates cannot be used.
     """
-    policies = load_policy_set(config.policy.directory)
     unknown = sorted({m.system for m in config.models if policies.system(m.system) is None})
     if unknown:
         named = ", ".join(repr(system) for system in unknown)
         raise ConfigError(
             f"models name AI systems that the register does not know: {named}. Add them to "
-            f"{config.policy.directory}/govgateway/systems/data.yaml; without one a model is granted to nobody."
+            "govgateway/systems/data.yaml of the policies; without one a model is granted to nobody."
         )
     if cache is None:
         cache = DecisionCache(config.policy.cache_entries)
-    engine = EmbeddedEngine(policies, _policy_malformed)
+    engine = _engine(config, policies, opa_address)
     backends = BackendRegistry.from_config(config)
     return Runtime(
         config=config,
@@ -70,6 +117,33 @@ def build_runtime(config: GatewayConfig, cache: DecisionCache | None = None, clo
         models={model.name: model for model in config.models},
         regions=model_regions(config),
         protocols=(OpenAIProtocol(),),
+    )
+
+
+def retire_runtime(runtime: Runtime) -> None:
+    """Let go of what a replaced generation holds, once the calls that still decide by it are done."""
+    engine = getattr(runtime.engine, "behind", runtime.engine)
+    close = getattr(engine, "close", None)
+    if close is not None:
+        asyncio.get_running_loop().call_later(RETIRE_SECONDS, close)
+
+
+def _engine(config: GatewayConfig, policies: LoadedPolicySet, opa_address: str) -> PolicyEngine:
+    """Return the engine that the configuration chooses."""
+    chosen = config.policy
+    if chosen.engine == "embedded":
+        return EmbeddedEngine(policies, _policy_malformed)
+    from gateway.authorization.opa import OpaEngine  # noqa: PLC0415 - loaded only where it is used
+
+    return OpaEngine(
+        opa_address or chosen.opa.address,
+        timeout_seconds=chosen.opa.timeout_seconds,
+        connections=chosen.opa.connections,
+        expected_revision=policies.revision,
+        on_malformed=_policy_malformed,
+        ca_file=chosen.opa.ca_file,
+        client_cert_file=chosen.opa.client_cert_file,
+        client_key_file=chosen.opa.client_key_file,
     )
 
 

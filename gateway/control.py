@@ -11,10 +11,10 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import asdict
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,6 @@ from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
-from audit.canonical import canonical
 from audit.errors import AuditUnavailableError
 from audit.log import AuditLog
 from gateway import __version__, app
@@ -33,26 +32,35 @@ from gateway.admin.access import AccessControl
 from gateway.admin.app import Control, Reloaded, create_admin_app
 from gateway.admin.inventory import inventory_routes
 from gateway.admin.persons import Persons
+from gateway.admin.policy import policy_routes
 from gateway.admin.renewal import renewal_routes
 from gateway.admin.token_exchange import TokenExchange
 from gateway.clock import NANOSECONDS, system_clock
-from gateway.config import GatewayConfig, load_config, show_config
+from gateway.config import GatewayConfig, config_digest, show_config
 from gateway.errors import ConfigError, UnavailableError
 from gateway.gateway_identity import GatewayIdentity
+from gateway.generations import Generations
 from gateway.identity_services import IdentityServices
 from gateway.listener.server import ListenerServer
+from gateway.listener.tls import load_key_pair
 from gateway.listener.workers import Supervisor, WorkerEvent
-from gateway.runtime import Runtime
+from gateway.local_control import LocalControl
+from gateway.operator_requests import operator_requests
+from gateway.policy_activation.following import Follower
+from gateway.policy_activation.shadowing import Shadowing
+from gateway.policy_activation.sources import Tls, source_of
+from gateway.reloading import WorkerReload
+from gateway.secrets.reference_store import ReferenceStore
 from gateway.telemetry import metrics
 from gateway.telemetry.listener import ListenerEvents
 from gateway.telemetry.logging import configure_logging
 from gateway.telemetry.operations import OperationsApp, Part
 from gateway.worker import run_worker
 from identity.attestation.base import SourceLimiter
-from identity.bundle import TrustBundle
-from identity.errors import IdentityError
-from identity.fetching import FetchError
+from identity.federation_fetching import spiffe_tls
+from identity.fetching import FetchError, Inspect
 from identity.registry import RegistrySnapshot
+from identity.spiffe_id import SpiffeId
 from identity.verification import PeerIdentity
 
 _log = structlog.get_logger("govgateway.control")
@@ -63,14 +71,8 @@ START_SECONDS = 60.0
 SILENCE_SECONDS = 5.0
 """After how long without a sign of life a worker counts as not ready (seconds)."""
 
-RELOAD_SECONDS = 30.0
-"""How long the workers may take to reload (seconds)."""
-
 RENEWALS_PER_MINUTE = 60
 """How often one identity, which may run on many machines, may renew its certificates."""
-
-_RESTART = ("trust_domain", "state_dir", "listener", "admin", "operations", "audit", "identity", "quota")
-"""Parts of the configuration that only a restart changes."""
 
 
 def run_control(config_path: Path, config: GatewayConfig) -> int:
@@ -82,7 +84,7 @@ def run_control(config_path: Path, config: GatewayConfig) -> int:
     configure_logging(config.telemetry.log_level, config.telemetry.log_format)
     with _only_gateway(config.state_dir):
         _remove_old_metrics(config.state_dir / "metrics")
-        runtime = app.build_runtime(config)
+        generations = Generations(config_path, config)
         app.trust_bundles(config)  # refused before anything listens
         data_plane = _bind(config.listener.address, config.listener.port, "listener")
         # Before the other sockets are opened, so that the workers do not inherit them.
@@ -96,7 +98,7 @@ def run_control(config_path: Path, config: GatewayConfig) -> int:
         admin = _bind(config.admin.address, config.admin.port, "admin") if config.admin.enabled else None
         served = config.identity.endpoint
         endpoint = _bind(served.address, served.port, "identity.endpoint") if served.enabled else None
-        control = ControlProcess(config_path, runtime, admin, operations, endpoint)
+        control = ControlProcess(generations, admin, operations, endpoint)
         status = asyncio.run(control.main(supervisor, data_plane))
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # everything is on disk: a second signal changes nothing
         return status
@@ -107,42 +109,38 @@ class ControlProcess:
 
     def __init__(
         self,
-        config_path: Path,
-        runtime: Runtime,
+        generations: Generations,
         admin_socket: socket.socket | None,
         operations_socket: socket.socket,
         endpoint_socket: socket.socket | None,
     ) -> None:
         self._endpoint_socket = endpoint_socket
-        self._config_path = config_path
-        self._runtime = runtime
+        self._generations = generations
         self._admin_socket = admin_socket
         self._operations_socket = operations_socket
         self._supervisor: Supervisor | None = None
         self._admin: ListenerServer | None = None
         self._stop = asyncio.Event()
-        self._reload_lock = asyncio.Lock()
-        self._reload_number = 0
-        self._replies: dict[int, dict[int, dict[str, Any]]] = {}
-        self._replied = asyncio.Event()
+        self._workers = WorkerReload(lambda: self._supervisor)
         self._forker_lost = False
+        self._follower = self._following()
 
     # what the control plane decides by
 
     @property
     def config(self) -> GatewayConfig:
         """The running configuration."""
-        return self._runtime.config
+        return self._generations.config
 
     @property
     def policies(self) -> Any:
         """The active policies."""
-        return self._runtime.policies
+        return self._generations.runtime.policies
 
     @property
     def engine(self) -> Any:
         """Their engine."""
-        return self._runtime.engine
+        return self._generations.runtime.engine
 
     @property
     def agents(self) -> RegistrySnapshot:
@@ -155,6 +153,10 @@ class ControlProcess:
         self._supervisor = supervisor
         self._audit = audit = app.open_audit_log(self.config, "control")
         self._identity = _identity(self.config, audit)
+        self._generations.attach(audit, self._identity, self._workers, self._taken)
+        self._shadowing = Shadowing(self._generations, audit, supervisor.broadcast)
+        requests = operator_requests(self._generations, self._shadowing, self.status)
+        local = LocalControl(self.config.state_dir, requests)
         await self._record_start()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -163,18 +165,24 @@ class ControlProcess:
         status = 0
         try:
             await self._identity.start(self._endpoint_socket)
+            await self._generations.start_engines()
             await supervisor.start(START_SECONDS, on_event=self._worker_event, on_message=self._worker_message)
             if self._admin_socket is not None:
                 self._admin = self._admin_server(self._admin_socket)
                 await self._admin.start()
             _log.info("ready", address=_address(data_plane), workers=self.config.listener.workers)
             print(f"Ready: https://{_address(data_plane)}", flush=True)  # noqa: T201 - for the person who started it
-            housekeeping = asyncio.create_task(self._housekeeping())
+            await local.start()
+            tasks = [asyncio.create_task(self._housekeeping())]
+            if self._follower is not None:
+                tasks.append(asyncio.create_task(self._follower.run()))
             await self._stop.wait()
             _log.info("draining", seconds=self.config.listener.drain_seconds)
-            housekeeping.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await housekeeping
+            await local.close()
+            for task in tasks:
+                task.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
             if self._admin is not None:
                 await self._admin.drain(2)
             await supervisor.drain(self.config.listener.drain_seconds)
@@ -184,6 +192,7 @@ class ControlProcess:
             with contextlib.suppress(AuditUnavailableError):
                 audit.append("gateway.stopped", {"status": status})
             await audit.close()
+            await self._generations.engines.close()
             await self._identity.close()
         return status
 
@@ -195,7 +204,8 @@ class ControlProcess:
             f"worker-{event.kind}", worker=event.index, pid=event.pid, exit_code=event.exit_code, delay=event.delay
         )
         if event.kind == "started" and self._supervisor is not None:
-            self._supervisor.send(event.index, self._identity.tls())
+            start = {"generation": self._generations.message(), "shadow": self._shadowing.digest}
+            self._supervisor.send(event.index, {**self._identity.tls(), **start})
         elif event.kind == "exited":
             mark_process_dead(event.pid)  # type: ignore[no-untyped-call]
         elif event.kind == "forker-lost":
@@ -204,9 +214,10 @@ class ControlProcess:
             self._stop.set()
 
     def _worker_message(self, index: int, message: dict[str, Any]) -> None:
-        if message["type"] in {"reloaded", "reload-refused"}:
-            self._replies.get(message["id"], {})[index] = message
-            self._replied.set()
+        if message["type"] in {"prepared", "reloaded", "refused"}:
+            self._workers.heard(index, message)
+        elif message["type"] == "shadow":
+            self._shadowing.heard(index, message["pid"], message["report"])
 
     # reload
 
@@ -218,86 +229,36 @@ class ControlProcess:
         self._reload_task = asyncio.create_task(attempt())
 
     async def reload(self, by: str) -> Reloaded:
-        """Take the configuration and the policies anew; whole, or not at all.
+        """Take the configuration and the policies anew (see `Generations.reload`)."""
+        return await self._generations.reload(by)
 
-        Args:
-            by: SPIFFE ID of who asked, or `signal`.
+    def _following(self) -> Follower | None:
+        """Return what follows the source of revisions that the configuration names."""
+        policy = self.config.policy
+        if policy.source != "bundle" or not policy.bundle.url:
+            return None
+        source = source_of(policy.bundle, ReferenceStore(), self._gateway_tls)
 
-        Raises:
-            ConfigError: the new ones cannot be used; the running ones stay.
-        """
-        async with self._reload_lock:
-            try:
-                runtime, bundles = self._load_anew()
-                await self._identity.take(runtime.config, bundles)
-            except (ConfigError, IdentityError) as error:
-                _log.error("reload-refused", by=by, detail=str(error))
-                self._audit.append("config.refused", {"principal": by, "cause": str(error)[:2000]})
-                raise ConfigError(str(error)) from error
-            before, self._runtime = self._runtime, runtime
-            if self._admin is not None:
-                self._admin.replace_tls(self._identity.material())
-            workers = await self._reload_workers()
-            digest = _config_digest(runtime.config)
-            policies = runtime.policies
-            self._audit.append("config.loaded", {"principal": by, "config_digest": digest, "workers": workers})
-            self._record_unsafe(runtime.config)
-            if (policies.revision, policies.data_digest) != (before.policies.revision, before.policies.data_digest):
-                self._audit.append(
-                    "policy.activated",
-                    {
-                        "principal": by,
-                        "policy": {"revision": policies.revision, "data_digest": policies.data_digest},
-                        "replaced": {
-                            "revision": before.policies.revision,
-                            "data_digest": before.policies.data_digest,
-                        },
-                    },
-                )
-            _log.info("reloaded", by=by, policy_revision=policies.revision, workers=workers)
-            return Reloaded(
-                config_digest=digest,
-                policy_revision=policies.revision,
-                policy_data_digest=policies.data_digest,
-                workers=workers,
-            )
+        async def activate(content: bytes, where: str) -> None:
+            await self._generations.activate(content, where, "pulled")
 
-    def _load_anew(self) -> tuple[Runtime, Mapping[str, TrustBundle]]:
-        config = load_config(self._config_path)
-        old, new = show_config(self.config), show_config(config)
-        # `--workers` of the command line is not in the file.
-        new["listener"]["workers"] = old["listener"]["workers"]
-        changed = [name for name in _RESTART if old[name] != new[name]]
-        if "identity" in changed and all(
-            old["identity"][key] == new["identity"][key] for key in old["identity"] if key != "federated"
-        ):
-            changed.remove("identity")
-        if changed:
-            raise ConfigError(f"{', '.join(changed)} changed, which needs a restart of the gateway; nothing was taken.")
-        config = config.model_copy(update={"listener": self.config.listener})
-        return app.build_runtime(config), app.trust_bundles(config)
+        return Follower(source, policy.bundle.poll_seconds, self._generations.policies.store.history, activate)
 
-    async def _reload_workers(self) -> int:
-        assert self._supervisor is not None  # noqa: S101 - running
-        self._reload_number += 1
-        number = self._reload_number
-        expected = {worker.index for worker in self._supervisor.workers if worker.state == "ready"}
-        self._supervisor.broadcast({"type": "reload", "id": number, "tls": self._identity.tls()})
-        replies = self._replies[number] = {}
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(RELOAD_SECONDS):
-                while not expected <= set(replies):
-                    self._replied.clear()
-                    await self._replied.wait()
-        del self._replies[number]
-        behind = sorted(
-            index for index in expected if index not in replies or replies[index]["type"] == "reload-refused"
-        )
-        for index in behind:
-            _log.error("worker-behind", worker=index, detail=replies.get(index, {}).get("detail", "no answer"))
-        if behind:
-            raise ConfigError(f"worker {', '.join(map(str, behind))} did not take the new configuration; see the log.")
-        return len(expected)
+    def _gateway_tls(self, server_id: str) -> Tls:
+        """Return TLS settings towards another gateway: it is verified by its SPIFFE ID and sees our certificate."""
+
+        def settings() -> tuple[ssl.SSLContext, Inspect]:
+            server = SpiffeId.parse(server_id)
+            context, inspect = spiffe_tls(server, self._identity.bundles, system_clock() // NANOSECONDS)
+            own = self._identity.tls()
+            load_key_pair(context, own["chain"].encode(), own["key"].encode())
+            return context, inspect
+
+        return settings
+
+    def _taken(self) -> None:
+        if self._admin is not None:
+            self._admin.replace_tls(self._identity.material())
 
     # audit
 
@@ -309,17 +270,12 @@ class ControlProcess:
                 "version": __version__,
                 "trust_domain": config.trust_domain,
                 "workers": config.listener.workers,
-                "config_digest": _config_digest(config),
+                "config_digest": config_digest(config),
                 "policy": {"revision": policies.revision, "data_digest": policies.data_digest},
             },
         )
-        self._record_unsafe(config)
+        self._generations.record_unsafe()
         await entry.durable()
-
-    def _record_unsafe(self, config: GatewayConfig) -> None:
-        for option in config.unsafe_options():
-            self._audit.append("unsafe.option", {"option": option})
-            _log.warning("unsafe-option", option=option)
 
     # listeners
 
@@ -329,6 +285,7 @@ class ControlProcess:
             status=self.status,
             show_config=lambda: show_config(self.config),
             inventory=self._inventory_routes,
+            policy=lambda access: policy_routes(access, self._generations, self._shadowing),
             reload=self.reload,
             federation=self._identity.federation,
             refresh=self._identity.refresh,
@@ -407,6 +364,9 @@ class ControlProcess:
             **self._identity.parts(),
             "audit.control": Part(self._audit.healthy, self._audit.reason),
         }
+        engine_problem = self._generations.engines.problem()
+        if engine_problem:
+            parts["policy.engine"] = Part(ready=False, detail=engine_problem)
         now = time.monotonic()
         for worker in self._supervisor.workers:
             name = f"worker.{worker.index}"
@@ -428,7 +388,7 @@ class ControlProcess:
         return {
             "version": __version__,
             "trust_domain": self.config.trust_domain,
-            "policy": {"revision": self.policies.revision, "data_digest": self.policies.data_digest},
+            "policy": self._policy_status(),
             "federation": [asdict(each) for each in self._identity.federation()],
             "identity": self._identity.status(),
             "certificate": {"serial": svid.serial, "not_after": svid.not_after},
@@ -443,6 +403,18 @@ class ControlProcess:
                 }
                 for worker in self._supervisor.workers
             ],
+        }
+
+    def _policy_status(self) -> dict[str, Any]:
+        activation = self._generations.policies.active.activation
+        return {
+            "revision": self.policies.revision,
+            "data_digest": self.policies.data_digest,
+            "bundle_digest": activation.digest,
+            "activated_at": activation.time,
+            "activated_by": activation.by,
+            "source_problem": self._follower.problem if self._follower is not None else "",
+            "shadow": self._shadowing.digest,
         }
 
     async def _housekeeping(self) -> None:
@@ -464,19 +436,6 @@ def _identity(config: GatewayConfig, audit: AuditLog) -> GatewayIdentity:
 
         return SpireIdentity(config, audit)
     return IdentityServices(config, audit)
-
-
-def _config_digest(config: GatewayConfig) -> str:
-    shown = show_config(config)
-    return sha256(canonical(_without_floats(shown))).hexdigest()
-
-
-def _without_floats(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_floats(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_without_floats(item) for item in value]
-    return str(value) if isinstance(value, float) else value
 
 
 def _bind(address: str, port: int, section: str) -> socket.socket:

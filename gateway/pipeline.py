@@ -28,6 +28,7 @@ from gateway import records
 from gateway.authorization.delegated import intersection
 from gateway.authorization.engine import Decision
 from gateway.authorization.input import model_input
+from gateway.authorization.shadow import Shadow
 from gateway.clock import NANOSECONDS, Clock
 from gateway.errors import (
     GatewayError,
@@ -78,6 +79,7 @@ class Pipeline:
         runtime: everything a reload replaces; swapped as a whole, calls under way keep theirs.
         agents: the inventory as of the last change; swapped by `replace_agents`.
         refusals: how many refusals of each identity are put on record.
+        shadow: a candidate revision that decides beside the active one, and that nobody obeys.
 
     Args:
         used_tokens: remembers tokens that may be shown once.
@@ -105,6 +107,7 @@ class Pipeline:
         self._clock = clock
         self._under_way: set[Exchange] = set()
         self.refusals = RefusalBudget(clock)
+        self.shadow: Shadow | None = None
         self._unsettled: deque[tuple[Reservation, int | None]] = deque(maxlen=UNSETTLED)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -214,6 +217,8 @@ class Pipeline:
             decisions = [await runtime.engine.decide(each) for each in (exchange.policy_input, *inputs)]
             exchange.decision = decision = intersection(decisions)
         self._observe.decided(decision)
+        if self.shadow is not None:
+            self.shadow.offer((exchange.policy_input, *exchange.delegated_inputs), decision)
         return decision
 
     def _input_for(

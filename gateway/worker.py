@@ -1,7 +1,8 @@
 """A worker process: one pipeline, one audit chain, one connection pool, told what to do over a pipe.
 
-From the control process: `tls` (a certificate to serve with), `reload`, `drain`.
-To it: `ready`; `status` twice a second, which is also the sign of life; `reloaded` or `reload-refused`.
+From the control process: `tls` (a certificate to serve with), `prepare` and then `commit` or `abort` (a generation of
+configuration and policies), `drain`. To it: `ready`; `status` a few times a second, which is also the sign of life;
+`prepared`, `reloaded` or `refused`.
 """
 
 import asyncio
@@ -9,6 +10,7 @@ import gc
 import os
 import socket
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -21,14 +23,16 @@ from audit.log import AuditLog
 from gateway import app
 from gateway.authentication import BearerAuthentication
 from gateway.authorization.cache import DecisionCache
+from gateway.authorization.shadow import Shadow
 from gateway.clock import system_clock
-from gateway.config import GatewayConfig, load_config
+from gateway.config import GatewayConfig, config_digest, load_config
 from gateway.errors import ConfigError
 from gateway.listener.channel import Channel
 from gateway.listener.server import ListenerServer
 from gateway.listener.tls import TlsMaterial
 from gateway.observation import Observation
 from gateway.pipeline import Pipeline
+from gateway.runtime import Runtime
 from gateway.telemetry import metrics
 from gateway.telemetry.listener import ListenerEvents
 from gateway.telemetry.logging import configure_logging
@@ -43,6 +47,9 @@ HEARTBEAT_SECONDS = 0.25
 
 USAGE_SECONDS = 5.0
 """How often a worker tells the inventory who called what (seconds)."""
+
+SHADOW_SECONDS = 1.0
+"""How often a worker tells what a candidate revision would have decided otherwise (seconds)."""
 
 SWITCH_SECONDS = 0.0005
 """How long the event loop may hold the interpreter while the audit writer waits for it (seconds)."""
@@ -70,6 +77,9 @@ class Worker:
         self._observation = Observation()
         self._registry_error = ""
         self._bundles: dict[str, TrustBundle] = {}
+        self._prepared: tuple[int, Runtime] | None = None
+        self._shadow_told = 0.0
+        self._shadow_seen = 0
 
     async def main(self) -> None:
         """Build, serve, drain."""
@@ -80,8 +90,11 @@ class Worker:
         self._audit = audit = app.open_audit_log(config, f"worker-{self._index}")
         ledger = app.open_ledger(config)
         upstream = app.build_upstream()
+        first = await self._channel.receive()
+        if first is None or first["type"] != "tls":
+            return
         self._pipeline = pipeline = Pipeline(
-            runtime=app.build_runtime(config, self._cache),
+            runtime=await self._build(config, first["generation"]),
             agents=registry.snapshot(entries=False),
             audit=audit,
             ledger=ledger,
@@ -91,14 +104,12 @@ class Worker:
             used_tokens=registry.used_tokens,
         )
         try:
-            first = await self._channel.receive()
-            if first is None or first["type"] != "tls":
-                return
             server = self._server(pipeline, audit, first)
             await server.start()
             gc.collect()
             gc.freeze()
             self._channel.send({"type": "ready", "pid": os.getpid()})
+            await self._take_shadow(first["shadow"])
             beat = asyncio.create_task(self._beat(registry, server))
             counting = asyncio.create_task(self._count_usage(registry))
             seconds = await self._obey(server)
@@ -154,32 +165,64 @@ class Worker:
             match message["type"]:
                 case "tls":
                     self._take_tls(server, message)
-                case "reload":
-                    self._reload(server, message)
+                case "prepare":
+                    await self._prepare(message)
+                case "commit":
+                    await self._commit(server, message)
+                case "abort":
+                    self._prepared = None
+                case "shadow":
+                    await self._take_shadow(message["digest"])
                 case "drain":
                     return float(message["seconds"])
         _log.warning("control-process-gone", detail="draining")
         return self._config.listener.drain_seconds
 
-    def _reload(self, server: ListenerServer, message: dict[str, Any]) -> None:
-        """Take a new configuration whole, or stay with the old one."""
+    async def _take_shadow(self, digest: str) -> None:
+        """Let a candidate revision decide beside the active one, or none."""
+        before, self._pipeline.shadow = self._pipeline.shadow, None
+        if before is not None:
+            await asyncio.to_thread(before.stop)
+        if digest:
+            try:
+                policies = await asyncio.to_thread(app.stored_policies, self._config, digest)
+            except ConfigError as error:
+                _log.error("shadow-refused", detail=str(error))
+                return
+            self._pipeline.shadow = Shadow(policies, digest, system_clock)
+
+    async def _build(self, config: GatewayConfig, generation: dict[str, Any]) -> Runtime:
+        """Build what the control process checked: the same file, the same policies."""
+        if config_digest(config) != generation["config_digest"]:
+            raise ConfigError("The configuration file was changed at this moment; reload again.")
+        policies = await asyncio.to_thread(app.stored_policies, config, generation["policy"])
+        return app.build_runtime(config, policies, self._cache, opa_address=generation["opa"])
+
+    async def _prepare(self, message: dict[str, Any]) -> bool:
+        """Build a generation beside the running one."""
+        self._prepared = None
         try:
             config = _with_workers(load_config(self._config_path), self._config.listener.workers)
-            runtime = app.build_runtime(config, self._cache)
+            self._prepared = (message["id"], await self._build(config, message))
         except (ConfigError, IdentityError) as error:
             _log.error("reload-refused", detail=str(error))
-            self._channel.send({"type": "reload-refused", "id": message["id"], "detail": str(error)})
+            self._channel.send({"type": "refused", "id": message["id"], "detail": str(error)})
+            return False
+        if message["type"] == "prepare":
+            self._channel.send({"type": "prepared", "id": message["id"]})
+        return True
+
+    async def _commit(self, server: ListenerServer, message: dict[str, Any]) -> None:
+        """Take a prepared generation whole; one that was started meanwhile prepares it now."""
+        prepared = self._prepared
+        if (prepared is None or prepared[0] != message["id"]) and not await self._prepare(message):
             return
-        self._pipeline.runtime = runtime
+        assert self._prepared is not None  # noqa: S101 - prepared above
+        (_, runtime), self._prepared = self._prepared, None
+        before, self._pipeline.runtime = self._pipeline.runtime, runtime
         self._take_tls(server, message["tls"])
-        self._channel.send(
-            {
-                "type": "reloaded",
-                "id": message["id"],
-                "policy_revision": runtime.policies.revision,
-                "policy_data_digest": runtime.policies.data_digest,
-            }
-        )
+        self._channel.send({"type": "reloaded", "id": message["id"]})
+        app.retire_runtime(before)
 
     def _take_tls(self, server: ListenerServer, message: dict[str, Any]) -> None:
         before = self._bundles
@@ -199,6 +242,7 @@ class Worker:
             await self._pipeline.settle_late()
             self._observation.flush()
             self._flush_audit_metrics()
+            self._report_shadow()
             self._channel.send(
                 {
                     "type": "status",
@@ -212,6 +256,15 @@ class Worker:
                 }
             )
             await asyncio.sleep(HEARTBEAT_SECONDS)
+
+    def _report_shadow(self) -> None:
+        """Tell what the candidate revision would have decided otherwise, once a second at most, and only news."""
+        shadow = self._pipeline.shadow
+        now = time.monotonic()
+        if shadow is None or now - self._shadow_told < SHADOW_SECONDS or shadow.seen == self._shadow_seen:
+            return
+        self._shadow_told, self._shadow_seen = now, shadow.seen
+        self._channel.send({"type": "shadow", "pid": os.getpid(), "report": shadow.report()})
 
     async def _count_usage(self, registry: Registry) -> None:
         while True:

@@ -3,6 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -16,6 +17,16 @@ MAX_BYTES = 1024 * 1024
 
 TIMEOUT_SECONDS = 10.0
 """Longest time for a whole answer unless told otherwise."""
+
+
+@dataclass(frozen=True, slots=True)
+class FetchAnswer:
+    """An answer: its status, its header fields by lower-case name, and its body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
 
 Inspect = Callable[[ssl.SSLObject], None]
 """Looks at the TLS connection before anything is sent over it; raises to refuse it."""
@@ -72,7 +83,28 @@ async def fetch(
     inspect: Inspect | None = None,
     query: bool = False,
 ) -> bytes:
-    """Return the body of the answer.
+    """Return the body of the answer (see `fetch_answer`)."""
+    answer = await fetch_answer(
+        url, tls, method=method, headers=headers, content=content, statuses=statuses, max_bytes=max_bytes,
+        timeout_seconds=timeout_seconds, inspect=inspect, query=query,
+    )  # fmt: skip
+    return answer.body
+
+
+async def fetch_answer(
+    url: str,
+    tls: ssl.SSLContext,
+    *,
+    method: str = "GET",
+    headers: Mapping[str, str] | None = None,
+    content: bytes | None = None,
+    statuses: frozenset[int] = frozenset({200}),
+    max_bytes: int = MAX_BYTES,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+    inspect: Inspect | None = None,
+    query: bool = False,
+) -> FetchAnswer:
+    """Ask, and return the answer.
 
     Args:
         url: the address, as `https_url` takes it with `query`.
@@ -105,13 +137,13 @@ async def _fetch(
     statuses: frozenset[int],
     max_bytes: int,
     inspect: Inspect | None,
-) -> bytes:
+) -> FetchAnswer:
     sent = {"accept": "application/json", "accept-encoding": "identity", "user-agent": "govgateway", **headers}
     async with (
         httpx.AsyncClient(verify=tls, trust_env=False, follow_redirects=False, timeout=None) as client,  # noqa: S113 - the whole is timed by the caller
         client.stream(method, url, headers=sent, content=content, extensions=_inspected(inspect, url)) as response,
     ):
-        if response.is_redirect or 300 <= response.status_code < 400:
+        if 300 <= response.status_code < 400 and response.status_code not in statuses:
             raise FetchError(f"{url} redirects ({response.status_code}), which is never followed; configure the target")
         if response.status_code not in statuses:
             raise FetchError(f"{url} answered {response.status_code}")
@@ -122,7 +154,7 @@ async def _fetch(
             body += chunk
             if len(body) > max_bytes:
                 raise FetchError(f"{url} sent more than {max_bytes} bytes")
-        return bytes(body)
+        return FetchAnswer(response.status_code, dict(response.headers), bytes(body))
 
 
 def _inspected(inspect: Inspect | None, url: str) -> dict[str, Any]:

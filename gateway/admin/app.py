@@ -60,6 +60,7 @@ class Control(BaseModel):
     status: Callable[[], dict[str, Any]]
     show_config: Callable[[], dict[str, Any]]
     inventory: Callable[[AccessControl], APIRouter]
+    policy: Callable[[AccessControl], APIRouter]
     reload: Callable[[str], Awaitable[Reloaded]]
     federation: Callable[[], tuple[FederationStatus, ...]]
     refresh: Callable[[str], Awaitable[FederationStatus]]
@@ -89,6 +90,7 @@ def create_admin_app(access: AccessControl, control: Control) -> FastAPI:
         return control.show_config()
 
     app.include_router(control.inventory(access))
+    app.include_router(control.policy(access))
 
     @app.get("/v1/federation", summary="Federated trust domains and their bundles", dependencies=[status_read])
     async def federation() -> list[dict[str, Any]]:

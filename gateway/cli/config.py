@@ -3,7 +3,7 @@
 import typer
 import yaml
 
-from gateway.app import build_runtime
+from gateway.app import build_runtime, configured_policies
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, print_json, say
 from gateway.config import GatewayConfig, config_schema, load_config, show_config
 from gateway.errors import UnavailableError
@@ -16,7 +16,7 @@ app = typer.Typer(help="Check, show and describe the configuration.", no_args_is
 def check(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Check the configuration and the policies it names; say every problem found."""
     loaded = load_config(config)
-    runtime = build_runtime(loaded)
+    runtime = build_runtime(loaded, configured_policies(loaded))
     _check_references(loaded)
     unsafe = loaded.unsafe_options()
     if json:

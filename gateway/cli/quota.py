@@ -4,10 +4,11 @@ import asyncio
 
 import typer
 
-from gateway.app import build_runtime, open_registry, read_ledger
+from gateway.app import configured_policies, open_registry, read_ledger
 from gateway.cli.acting import IdArgument
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, print_json, print_table
 from gateway.config import load_config
+from gateway.quota.limits import LimitTable
 
 app = typer.Typer(help="Quotas of identities.", no_args_is_help=True)
 
@@ -19,7 +20,7 @@ def show(spiffe_id: IdArgument, config: ConfigOption = DEFAULT_CONFIG, json: Jso
     registry = open_registry(loaded)
     agent = registry.get(spiffe_id)
     registry.close()
-    limits = build_runtime(loaded).limits.for_principal(agent.id, agent.team, agent.kind)
+    limits = LimitTable.from_data(configured_policies(loaded).limits()).for_principal(agent.id, agent.team, agent.kind)
     ledger = read_ledger(loaded)
     standings = asyncio.run(ledger.standings(limits))
     ledger.close()

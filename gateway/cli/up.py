@@ -2,14 +2,13 @@
 
 import os
 import shutil
-import signal
-import time
 from typing import Annotated
 
 import typer
 
-from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, fail, say
+from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, print_json, say
 from gateway.config import load_config
+from gateway.local_control import ask
 
 
 def up(
@@ -35,18 +34,10 @@ def up(
         shutil.rmtree(metrics, ignore_errors=True)
 
 
-def reload(config: ConfigOption = DEFAULT_CONFIG) -> None:
+def reload(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
     """Let the running gateway read its configuration and policies again. A bad file is refused whole."""
-    from gateway.app import build_runtime  # noqa: PLC0415
-
-    loaded = load_config(config)
-    runtime = build_runtime(loaded)
-    path = loaded.state_dir / "gateway.pid"
-    try:
-        pid = int(path.read_text())
-        os.kill(pid, signal.SIGHUP)
-    except (FileNotFoundError, ValueError, ProcessLookupError):
-        fail(f"no gateway runs on {loaded.state_dir}; the files are good, start it with: govctl up")
-    say(f"Asked process {pid} to take {config} and policy revision {runtime.policies.revision}.")
-    time.sleep(0.1)
-    say("Its log says 'reloaded', or 'reload-refused' with the cause; so does: govctl audit tail")
+    done = ask(load_config(config).state_dir, "reload")
+    if json:
+        print_json(done)
+    else:
+        say(f"{done['workers']} workers run {config} with policy revision {done['policy_revision']}.")

@@ -50,7 +50,7 @@ class TlsMaterial:
         trusted = b"".join(dict.fromkeys(authorities))
         if trusted:
             context.load_verify_locations(cadata=trusted)
-        _load_key_pair(context, chain_pem, key_pem)
+        load_key_pair(context, chain_pem, key_pem)
         self.context = context
 
     @classmethod
@@ -67,7 +67,7 @@ class TlsMaterial:
         return cls(chain_pem, key_pem, authorities, certificate_required=certificate_required)
 
 
-def _load_key_pair(context: ssl.SSLContext, chain_pem: bytes, key_pem: bytes) -> None:
+def load_key_pair(context: ssl.SSLContext, chain_pem: bytes, key_pem: bytes) -> None:
     """Load from an anonymous file in memory: the ssl module takes only paths, the key stays off the disk."""
     descriptor = os.memfd_create("svid", os.MFD_CLOEXEC)
     with os.fdopen(descriptor, "wb") as file:

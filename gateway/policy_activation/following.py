@@ -1,0 +1,105 @@
+"""Follows a source of revisions: asks it now and then, and activates what is new there."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from hashlib import sha256
+from typing import Protocol
+
+import structlog
+
+from gateway.errors import ConfigError, GatewayError
+from gateway.policy_activation.store import History
+
+_log = structlog.get_logger("govgateway.following")
+
+SLOWEST_SECONDS = 300.0
+"""Longest wait after failures in a row (seconds)."""
+
+
+class SourceError(ConfigError):
+    """The source did not give a bundle; the message names it and the cause."""
+
+
+class Source(Protocol):
+    """Where bundles lie."""
+
+    @property
+    def name(self) -> str:
+        """Where, for people; without credentials."""
+
+    async def fetch(self) -> bytes | None:
+        """Return the bundle that lies there, None if it is the one returned last.
+
+        May wait for news, within the limits it was made with.
+
+        Raises:
+            SourceError: it cannot be had.
+        """
+
+
+class Follower:
+    """Activates what a source has.
+
+    Args:
+        source: the source.
+        poll_seconds: how often it is asked.
+        history: the activations so far.
+        activate: activates a bundle, or raises ConfigError.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        poll_seconds: float,
+        history: Callable[[], History],
+        activate: Callable[[bytes, str], Awaitable[object]],
+    ) -> None:
+        self._source = source
+        self._poll_seconds = poll_seconds
+        self._history = history
+        self._activate = activate
+        self.problem = ""
+
+    async def run(self) -> None:
+        """Follow until cancelled."""
+        failures = 0
+        while True:
+            try:
+                await self.once()
+                failures = 0
+            except (ConfigError, GatewayError) as error:
+                failures += 1
+                if str(error) != self.problem:
+                    _log.error("policy-source", source=self._source.name, cause=str(error))
+                self.problem = str(error)
+            await asyncio.sleep(min(self._poll_seconds * 2 ** min(failures, 8), SLOWEST_SECONDS))
+
+    async def once(self) -> bool:
+        """Ask once; whether a revision was activated.
+
+        Raises:
+            ConfigError: the source does not answer, or what it has cannot be activated.
+        """
+        content = await self._source.fetch()
+        if content is None:
+            return False
+        if not self._is_new(sha256(content).hexdigest()):
+            self.problem = ""
+            return False
+        await self._activate(content, self._source.name)
+        self.problem = ""
+        return True
+
+    def _is_new(self, digest: str) -> bool:
+        """Whether a bundle is to be activated: not the active one, and none that was rolled back from."""
+        history = self._history()
+        active = history.active
+        if active is None:
+            return True
+        if active.digest == digest:
+            return False
+        known = any(each.digest == digest for each in history.activations)
+        if known and active.rollback:
+            _log.info("policy-source-behind", source=self._source.name, digest=digest)
+            return False
+        return True
