@@ -135,12 +135,12 @@ class BundleVerifier:
 
     def _candidates(self, in_header: object, in_claims: object) -> Mapping[str, VerificationKey]:
         """Return the keys that may have signed: the one that is named, else all of them."""
-        named = {name for name in (in_header, in_claims) if name != ""}
-        if len(named) > 1:
+        named = [name for name in (in_header, in_claims) if name != ""]
+        if len(named) == 2 and in_header != in_claims:
             raise BundleError(f"{SIGNATURES}: header and claims name different keys: {in_header!r}, {in_claims!r}")
         if not named:
             return self._keys
-        (key_id,) = named
+        key_id = named[0]
         key = self._keys.get(key_id) if isinstance(key_id, str) else None
         if key is None or not isinstance(key_id, str):
             known = ", ".join(sorted(self._keys))
@@ -156,7 +156,7 @@ def _token(content: bytes | None) -> str:
     except ValueError as error:
         raise BundleError(f"{SIGNATURES} is not strict JSON: {error}") from None
     tokens = document.get("signatures")
-    if document.get("plugin", _OWN_PLUGIN) not in {"", _OWN_PLUGIN}:
+    if document.get("plugin", _OWN_PLUGIN) not in ("", _OWN_PLUGIN):
         raise BundleError(f"{SIGNATURES}: the signature is of the plugin {document['plugin']!r}, which is unknown here")
     if set(document) - {"signatures", "plugin"} or not isinstance(tokens, list):
         raise BundleError(f'{SIGNATURES} is not of the form {{"signatures": ["…"]}}')
