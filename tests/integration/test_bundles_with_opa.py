@@ -92,7 +92,7 @@ class Opa:
         path.write_bytes(content)
         flags = ("--verification-key", self.public(algorithm), "--verification-key-id", KEY_ID)
         return self(
-            "run", "--disable-telemetry", "--format=json", "--signing-alg", algorithm, *flags, "--bundle", path,
+            "run", "--skip-version-check", "--format=json", "--signing-alg", algorithm, *flags, "--bundle", path,
             stdin=query + "\n",
         )  # fmt: skip
 
