@@ -31,6 +31,7 @@ from gateway import __version__, app
 from gateway.admin.access import AccessControl
 from gateway.admin.app import Control, Reloaded, create_admin_app
 from gateway.admin.inventory import inventory_routes
+from gateway.admin.opa_reports import OpaReports, opa_routes
 from gateway.admin.persons import Persons
 from gateway.admin.policy import policy_routes
 from gateway.admin.renewal import renewal_routes
@@ -285,7 +286,7 @@ class ControlProcess:
             status=self.status,
             show_config=lambda: show_config(self.config),
             inventory=self._inventory_routes,
-            policy=lambda access: policy_routes(access, self._generations, self._shadowing),
+            policy=self._policy_routes,
             reload=self.reload,
             federation=self._identity.federation,
             refresh=self._identity.refresh,
@@ -308,6 +309,11 @@ class ControlProcess:
         if isinstance(identity, IdentityServices):
             limiter = SourceLimiter(system_clock, per_minute=RENEWALS_PER_MINUTE, burst=RENEWALS_PER_MINUTE)
             router.include_router(renewal_routes(access, identity.remote_issuer, identity.authority.bundle, limiter))
+        return router
+
+    def _policy_routes(self, access: AccessControl) -> APIRouter:
+        router = policy_routes(access, self._generations, self._shadowing)
+        router.include_router(opa_routes(access, OpaReports(self._audit)))
         return router
 
     def _exchange(self) -> Callable[[bytes, PeerIdentity], Awaitable[dict[str, Any]]] | None:

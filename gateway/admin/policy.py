@@ -3,6 +3,7 @@
 import contextlib
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Depends, Request, Response
@@ -11,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.admin.access import AccessControl, Caller
 from gateway.errors import ConfigError, NotFoundError, RequestError
 from gateway.generations import Generations
+from gateway.policy_activation.discovery import discovery_bundle
 from gateway.policy_activation.shadowing import Shadowing
 from gateway.policy_activation.sources import BUNDLES
 from gateway.policy_activation.store import Activation, History
@@ -20,6 +22,9 @@ MAX_WAIT_SECONDS = 600
 
 BUNDLE = "govgateway.tar.gz"
 """Name under which the active revision is served."""
+
+DISCOVERY = "discovery.tar.gz"
+"""Name under which an OPA finds how to follow this gateway."""
 
 _WAIT = re.compile(r"(?:^|[;,\s])wait=([0-9]{1,5})(?:$|[;,\s])")
 
@@ -41,7 +46,7 @@ class ActiveRevision(BaseModel):
 
 
 def policy_routes(access: AccessControl, generations: Generations, shadowing: Shadowing) -> APIRouter:
-    """Return the routes, to be included under `/v1/policy`."""
+    """Return the routes, all below `/v1/policy`."""
     router = APIRouter(prefix="/v1/policy", tags=["policy"])
     policies = generations.policies
     may_read = Depends(access.requires("admin.policy.read"))
@@ -102,6 +107,12 @@ def policy_routes(access: AccessControl, generations: Generations, shadowing: Sh
         dependencies=[may_follow],
     )
     async def bundle(name: str, request: Request) -> Response:
+        if name == DISCOVERY:
+            content = discovery_bundle(generations.config.policy, BUNDLE)
+            etag = f'"{sha256(content).hexdigest()}"'
+            if etag.strip('"') in _etags(request.headers.get("if-none-match", "")):
+                return Response(status_code=304, headers={"etag": etag})
+            return Response(content, media_type="application/gzip", headers={"etag": etag})
         if name != BUNDLE:
             raise NotFoundError(f"There is no bundle {name}; the active revision is {BUNDLE}.")
         seconds = _wait_seconds(request.headers.get("prefer", ""))
