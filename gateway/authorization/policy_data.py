@@ -6,11 +6,12 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter, ValidationError
 
-from gateway.authorization.policy_data_base import Code, Name
+from gateway.authorization.policy_data_ai_act import AiAct
+from gateway.authorization.policy_data_base import Code, Name, Text
 from gateway.authorization.policy_data_checks import problems_between
 from gateway.authorization.policy_data_limits import Explanation, Limits
 from gateway.authorization.policy_data_roles import Binding, Role, Separation, Subject
-from gateway.authorization.policy_data_systems import Regions, RegisteredSystem
+from gateway.authorization.policy_data_systems import ModelBounds, Regions, RegisteredSystem
 from gateway.errors import ConfigError
 
 
@@ -22,7 +23,9 @@ class PolicyData(BaseModel):
     bindings: dict[Subject, list[Binding]] = {}
     separation: Separation = Separation()
     systems: dict[Name, RegisteredSystem] = {}
+    models: dict[Text, ModelBounds] = {}
     regions: Regions = Regions()
+    ai_act: AiAct = AiAct()
     reasons: dict[Code, Explanation] = {}
     limits: Limits = Limits()
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from gateway.authorization.policy_data_base import KINDS, did_you_mean
 from gateway.authorization.policy_data_roles import Duties, Grant, role_of
+from gateway.authorization.policy_data_systems import RegisteredSystem
 from identity.spiffe_id import SpiffeId, SpiffeIdError
 
 if TYPE_CHECKING:
@@ -30,6 +31,10 @@ def problems_between(tables: "PolicyData") -> Iterator[Problem]:
             yield "bindings", subject, text
     yield from _separation_problems(tables)
     yield from _class_problems(tables)
+    for system, entry in tables.systems.items():
+        for key, text in _act_problems(tables, entry):
+            yield "systems", f"{system}.{key}", text
+    yield from _model_problems(tables)
 
 
 def _subject_problem(subject: str) -> str:
@@ -111,3 +116,38 @@ def _class_problems(tables: "PolicyData") -> Iterator[Problem]:
         for name in entry.data_classes:
             if name not in known:
                 yield "systems", system, f"data_classes: {name!r} is not in the table of regions; add it there"
+
+
+def _act_problems(tables: "PolicyData", system: RegisteredSystem) -> Iterator[tuple[str, str]]:
+    """Yield key and text of what an entry says of itself that cannot be true at one time."""
+    for practice in system.practices:
+        if practice not in tables.ai_act.practices:
+            hint = did_you_mean(practice, tables.ai_act.practices, "practices")
+            yield "practices", f"{practice!r} is not a practice of the table ai_act; {hint}"
+    if system.annex_iii is None:
+        if system.exception is not None:
+            yield "exception", "there is nothing to except: annex_iii names no area"
+        return
+    if system.annex_iii not in tables.ai_act.annex_iii:
+        hint = did_you_mean(system.annex_iii, tables.ai_act.annex_iii, "areas")
+        yield "annex_iii", f"{system.annex_iii!r} is not an area of the table ai_act; {hint}"
+    if system.exception is not None:
+        if system.profiling:
+            yield "exception", "a system that profiles people is never excepted (Article 6(3)); remove the exception"
+    elif system.risk in {"minimal", "limited"}:
+        text = (
+            f"{system.risk!r} understates it: annex_iii names the area {system.annex_iii!r}, so the system is "
+            "high-risk; write risk: high, or an exception with article, reason and assessed_by"
+        )
+        yield "risk", text
+
+
+def _model_problems(tables: "PolicyData") -> Iterator[Problem]:
+    for model, bounds in tables.models.items():
+        for name in bounds.data_classes or ():
+            if name not in tables.regions.data_classes:
+                yield "models", model, f"data_classes: {name!r} is not in the table of regions; add it there"
+        for name in bounds.systems or ():
+            if name not in tables.systems:
+                hint = did_you_mean(name, tables.systems, "systems")
+                yield "models", model, f"systems: there is no system {name!r}; {hint}"

@@ -1,10 +1,10 @@
-"""The tables of AI systems, and of the classes of data they process."""
+"""The tables of AI systems and models, and of the classes of data they process."""
 
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from gateway.authorization.policy_data_base import Amount, Entry, Region, Text
+from gateway.authorization.policy_data_base import Amount, Entry, Name, Region, Said, Text
 
 
 class Oversight(BaseModel):
@@ -12,6 +12,14 @@ class Oversight(BaseModel):
 
     model_config = ConfigDict(extra="allow", frozen=True)
     overseers: list[Text] = []
+
+
+class RiskException(Entry):
+    """Why a system of an area of Annex III poses no significant risk, and who assessed that."""
+
+    article: Literal["6(3)"]
+    reason: Said
+    assessed_by: Said
 
 
 class RegisteredSystem(BaseModel):
@@ -23,6 +31,16 @@ class RegisteredSystem(BaseModel):
     regions: list[Region] | None = Field(None, min_length=1)
     oversight: Oversight = Oversight()
     max_output_tokens: Amount | None = None
+    practices: list[Name] = Field([], description="Prohibited practices of the table ai_act that the system is.")
+    annex_iii: Name | None = Field(None, description="Area of Annex III, of the table ai_act, that the system is in.")
+    exception: RiskException | None = Field(None, description="Why the area does not make the system high-risk.")
+    profiling: bool = Field(False, strict=True, description="Whether the system profiles people.")
+    instructions_for_use: Said | None = Field(None, description="Reference of the provider's instructions for use.")
+    deployer: Literal["public", "private"] | None = Field(
+        None, description="public: a body governed by public law, or a private one that provides public services."
+    )
+    fria: Said | None = Field(None, description="Reference of the fundamental rights impact assessment.")
+    transparency: bool | None = Field(None, strict=True, description="Whether Article 50 concerns the system.")
 
 
 class DataClass(Entry):
@@ -35,3 +53,12 @@ class Regions(Entry):
     """The table of data classes."""
 
     data_classes: dict[str, DataClass] = Field({})
+
+
+class ModelBounds(Entry):
+    """What a model may be used for. A key that is left out does not bound it."""
+
+    description: str = ""
+    data_classes: list[Text] | None = Field(None, description="Classes of data the model may be given.")
+    regions: list[Region] | None = Field(None, min_length=1)
+    systems: list[Name] | None = Field(None, min_length=1, description="AI systems the model may serve.")

@@ -4,6 +4,7 @@
 #   One decision per call. A call passes only if one of the caller's roles grants it and no rule objects.
 #   Without a grant the answer is always the same, whatever else is wrong with the call: a caller learns
 #   nothing about models it may not use, not even whether they exist.
+#   An allowed call may carry remarks, which change nothing and are recorded with it.
 # entrypoint: true
 package govgateway.authz
 
@@ -18,11 +19,15 @@ decision := deny([not_granted]) if {
 	not granted
 } else := deny(sort(objections)) if {
 	count(objections) > 0
-} else := {
+} else := allow(10) if {
+	count(remarks) > 0
+} else := allow(300)
+
+allow(seconds) := {
 	"allow": true,
-	"reasons": [],
+	"reasons": sort(remarks),
 	"obligations": sort(obligations),
-	"cache_seconds": 300,
+	"cache_seconds": seconds,
 }
 
 deny(reasons) := {

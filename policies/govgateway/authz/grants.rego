@@ -1,19 +1,26 @@
 package govgateway.authz
 
-# Least privilege: nothing is granted but what a role of the caller names. The roles arrive in the input;
-# the table of bindings is not read here.
+# Least privilege: nothing is granted but what a role of the caller names. The roles arrive in the input, those
+# that are granted for a time only while they last; the table of bindings is not read here.
 
 granted if {
 	count(granting_roles) > 0
 	grantable
 }
 
-granting_roles contains role if {
-	some role in input.principal.roles
-	some permission in data.govgateway.roles[role].permissions
+granting_roles contains name if {
+	some name in input.principal.roles
+	role := data.govgateway.roles[name]
+	some permission in role.permissions
 	input.action in permission.actions
 	covers(permission)
+	suits(role)
 }
+
+# A role that is meant for some kinds of principal grants nothing to the others.
+suits(role) if not role.kinds
+
+suits(role) if input.principal.kind in role.kinds
 
 covers(permission) if {
 	some pattern in permission.resources

@@ -88,12 +88,9 @@ test_agent_that_is_not_active_is_refused if {
 	}
 }
 
-test_every_reason_is_explained if {
-	codes := {
-		"action_not_granted", "agent_not_active", "data_class_unknown", "default_deny", "model_not_granted",
-		"oversight_missing", "policy_malformed", "region_not_allowed", "risk_tier_exceeded", "system_prohibited",
-	}
-	every code in codes {
-		data.govgateway.reasons[code].message != ""
-	}
+test_role_for_other_kinds_grants_nothing if {
+	tool := {"action": "tool.call", "principal": {"roles": ["operator"]}, "resource": {"type": "tool"}}
+	decide(tool).allow
+	refused_only_for(decide(object.union(tool, {"principal": {"kind": "human"}})), "action_not_granted")
+	refused_only_for(decide(object.union(tool, {"principal": {"kind": ""}})), "action_not_granted")
 }

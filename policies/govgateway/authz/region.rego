@@ -1,6 +1,6 @@
 package govgateway.authz
 
-# Where data may be processed. A system and each class of data may name the regions they are bound to;
+# Where data may be processed. A system, a model and each class of data may name the regions they are bound to;
 # without such a list they are bound to none.
 
 data_classes contains class if some class in input.resource.data_classes
@@ -9,6 +9,10 @@ data_classes contains class if some class in input.request.data_classes
 
 region_lists contains regions if {
 	regions := registered_system.regions
+}
+
+region_lists contains regions if {
+	regions := model_bounds.regions
 }
 
 region_lists contains regions if {

@@ -7,17 +7,6 @@ risk_rank := {"minimal": 0, "limited": 1, "high": 2}
 # Article 5: a prohibited practice stays refused, whoever asks and whatever a role grants.
 objections contains "system_prohibited" if "prohibited" in system_risks
 
-# Article 14: a high-risk system is used only while somebody is assigned to oversee it.
-objections contains "oversight_missing" if {
-	"high" in system_risks
-	not overseen
-}
-
-overseen if {
-	some overseer in registered_system.oversight.overseers
-	overseer != ""
-}
-
 # An agent reaches systems up to the risk tier it was registered for.
 objections contains "risk_tier_exceeded" if {
 	not "prohibited" in system_risks
@@ -30,7 +19,23 @@ within_risk_tier if {
 	}
 }
 
-# What the input says and what the register says; where they differ, both count.
+# What the input says, what the register says, and what follows from what else the register says of the
+# system; where they differ, all count.
+system_risks contains input.resource.risk if input.resource.risk != ""
+
 system_risks contains registered_system.risk
 
-system_risks contains input.resource.risk if input.resource.risk != ""
+system_risks contains "prohibited" if count(registered_system.practices) > 0
+
+system_risks contains "high" if {
+	registered_system.annex_iii
+	not excepted
+}
+
+# Article 6(3): somebody assessed that a system of an area of Annex III poses no significant risk. Never where it
+# profiles people.
+excepted if {
+	registered_system.exception.reason != ""
+	registered_system.exception.assessed_by != ""
+	not registered_system.profiling
+}

@@ -14,18 +14,12 @@ test_prohibited_counts_whoever_says_so if {
 	"system_prohibited" in decide(said_by_the_register).reasons
 }
 
-test_high_risk_without_overseer_is_refused if {
-	change := object.union(in_system("hiring"), {"principal": {"risk_tier": "high"}})
-	refused_only_for(decide(change), "oversight_missing")
-}
-
-test_high_risk_with_nameless_overseer_is_refused if {
-	change := object.union(in_system("vacant"), {"principal": {"risk_tier": "high"}})
-	refused_only_for(decide(change), "oversight_missing")
-}
-
-test_high_risk_with_overseer_is_allowed if {
-	decide(object.union(in_system("triage"), {"principal": {"risk_tier": "high"}})).allow
+test_declared_practice_is_prohibited_whatever_risk_is_declared if {
+	every risk in ["minimal", "limited", "high"] {
+		change := {"systems": {"assistant": {"risk": risk, "practices": ["social-scoring"]}}}
+		"system_prohibited" in decide_with({}, change).reasons
+	}
+	decide_with({}, {"systems": {"assistant": {"practices": []}}}).allow
 }
 
 test_agent_stays_within_its_risk_tier if {
@@ -41,5 +35,8 @@ test_unknown_risk_or_tier_is_refused if {
 
 test_all_objections_are_given_in_order if {
 	change := object.union(in_system("hiring"), {"principal": {"status": "suspended"}})
-	decide(change).reasons == ["agent_not_active", "oversight_missing", "risk_tier_exceeded"]
+	decide(change).reasons == [
+		"agent_not_active", "instructions_missing",
+		"oversight_missing", "risk_tier_exceeded",
+	]
 }

@@ -10,11 +10,7 @@ obligations contains {"type": "clamp_max_tokens", "max_tokens": min(output_bound
 
 output_bounds contains registered_system.max_output_tokens
 
-output_bounds contains max(role_bounds) if {
-	count(role_bounds) > 0
-	every role in granting_roles {
-		data.govgateway.roles[role].max_output_tokens
-	}
+output_bounds contains max(bounds) if {
+	bounds := [bound | some role in granting_roles; bound := data.govgateway.roles[role].max_output_tokens]
+	count(bounds) == count(granting_roles)
 }
-
-role_bounds contains data.govgateway.roles[role].max_output_tokens if some role in granting_roles

@@ -182,6 +182,7 @@ SYSTEM_TABLES = st.fixed_dictionaries(
                 "risk": st.sampled_from(["minimal", "minimal", "limited", "limited", "high", "prohibited"]),
                 "data_classes": st.lists(st.sampled_from(["public", "internal", "personal"]), unique=True),
                 "oversight": st.sampled_from([{"overseers": ["ada"]}, {"overseers": ["ada"]}, {"overseers": []}]),
+                "instructions_for_use": st.just("IFU-1"),
             },
             optional={"regions": SOME_REGIONS, "max_output_tokens": BOUND},
         )
@@ -216,7 +217,8 @@ def policies_with(starter_directory: Path, **tables: dict) -> LoadedPolicySet:
         copy = Path(shutil.copytree(starter_directory, Path(directory, "policies")))
         for test in copy.rglob("*_test.rego"):
             test.unlink()
-        for name, table in tables.items():
+        # Of the roles of the starter tables, none may be left.
+        for name, table in {"separation": {}, **tables}.items():
             (copy / "govgateway" / name / "data.yaml").write_text(json.dumps(table))
         return load_policy_set(copy)
 

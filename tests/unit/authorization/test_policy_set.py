@@ -133,7 +133,7 @@ def test_policies_that_allow_by_default_are_refused(policy_directory: WritePolic
 
 
 def test_probe_of_an_allowed_call_finds_a_malformed_answer(starter_copy: Path) -> None:
-    edit(starter_copy, "govgateway/authz/decision.rego", '"cache_seconds": 300', '"cache_seconds": "long"')
+    edit(starter_copy, "govgateway/authz/decision.rego", '"cache_seconds": seconds', '"cache_seconds": "long"')
     message = refused(starter_copy)
     assert "cache_seconds is 'long'" in message
     assert '"roles":["chat-user"]' in message
