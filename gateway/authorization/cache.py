@@ -7,11 +7,12 @@ from typing import Protocol
 import orjson
 
 from gateway.authorization.engine import Decision, PolicyEngine, PolicyInput
+from gateway.authorization.input_paths import InputPaths, Rules, input_paths
 from gateway.clock import NANOSECONDS, Clock
 
 
-class Revision(Protocol):
-    """What tells one state of policies and data from another; every `PolicySet` does."""
+class Revision(Rules, Protocol):
+    """What tells one state of policies and data from another; `LoadedPolicySet` does."""
 
     @property
     def revision(self) -> str: ...
@@ -67,16 +68,40 @@ class DecisionCache:
 class CachingEngine:
     """A `PolicyEngine` that asks another one only for what the cache does not hold.
 
-    The key is the SHA-256 of the policy revision, the data digest and the whole canonical input. One cache
-    may therefore outlive a reload: decisions of other policies or other data are never found.
+    The key is the SHA-256 of the policy revision, the data digest, the rules and those parts of the input that the
+    rules can read; what else the input says changes no decision. One cache may therefore outlive a reload: decisions
+    of other policies or other data are never found.
+
+    Args:
+        engine: decides what the cache does not hold.
+        cache: may be shared with other engines.
+        clock: the time.
+        policies: what `engine` decides by.
+        paths: the parts of the input that `engine` can read; None: found in the rules of `policies`, which have to
+            be all it has. For an engine that may have others, `WHOLE_INPUT`.
+
+    Attributes:
+        behind: `engine`.
+        cache: `cache`.
+        paths: the parts of the input that the keys hold.
     """
 
-    def __init__(self, engine: PolicyEngine, cache: DecisionCache, clock: Clock, policies: Revision) -> None:
-        self._engine = engine
-        self._clock = clock
-        # Of fixed length, so that no revision can be continued by an input.
-        self._prefix = sha256(orjson.dumps([policies.revision, policies.data_digest])).digest()
+    def __init__(
+        self,
+        engine: PolicyEngine,
+        cache: DecisionCache,
+        clock: Clock,
+        policies: Revision,
+        paths: InputPaths | None = None,
+    ) -> None:
+        self.behind = engine
         self.cache = cache
+        self.paths = input_paths(policies) if paths is None else paths
+        self._clock = clock
+        rules = [[module.name, module.text] for module in policies.modules]
+        state = [policies.revision, policies.data_digest, rules, self.paths.paths]
+        # Of fixed length, so that no revision can be continued by an input.
+        self._prefix = sha256(orjson.dumps(state)).digest()
 
     async def decide(self, policy_input: PolicyInput) -> Decision:
         """Return the decision for this input, from the cache if it may be.
@@ -85,13 +110,13 @@ class CachingEngine:
             gateway.errors.UnavailableError: as the engine behind.
         """
         try:
-            document = orjson.dumps(policy_input, option=orjson.OPT_SORT_KEYS)
+            read = self.paths.project(policy_input)
         except TypeError:
-            return await self._engine.decide(policy_input)
-        key = sha256(self._prefix + document).digest()
+            return await self.behind.decide(policy_input)
+        key = sha256(self._prefix + read).digest()
         now = self._clock()
         decision = self.cache.get(key, now)
         if decision is None:
-            decision = await self._engine.decide(policy_input)
+            decision = await self.behind.decide(policy_input)
             self.cache.put(key, decision, now)
         return decision

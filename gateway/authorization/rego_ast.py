@@ -34,6 +34,12 @@ def packages_of(engine: Any) -> dict[str, str]:
     return {tree.file: tree.package for tree in _trees(engine)}
 
 
+def data_paths(engine: Any) -> set[str]:
+    """Return every path of `data` that the modules import or refer to, up to its first computed part."""
+    trees = _trees(engine)
+    return {path for tree in trees for _, path in (*_data_references(tree.rules), *tree.import_lines)}
+
+
 def check_calls(engine: Any, *, tests: frozenset[str] = frozenset()) -> None:
     """Check every call in the modules of an engine. Files in `tests` may use `with`.
 

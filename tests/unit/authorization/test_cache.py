@@ -10,6 +10,7 @@ from gateway.authorization.cache import CachingEngine, DecisionCache, Revision
 from gateway.authorization.embedded import EmbeddedEngine
 from gateway.authorization.engine import Decision, PolicyInput
 from gateway.authorization.policy_set import LoadedPolicySet
+from gateway.authorization.rego import Module
 from gateway.clock import NANOSECONDS
 from tests.unit.authorization.conftest import call
 
@@ -34,10 +35,15 @@ class Counting:
         return Decision(True, (), (), self.seconds)
 
 
+READS_ALL = "package govgateway.authz\ndecision := input\n"
+
+
 class Policies:
-    def __init__(self, revision: str = "r1", data_digest: str = "d1") -> None:
+    def __init__(self, revision: str = "r1", data_digest: str = "d1", rules: str = READS_ALL) -> None:
         self.revision = revision
         self.data_digest = data_digest
+        self.modules = (Module("a.rego", rules),)
+        self.tests: tuple[Module, ...] = ()
 
 
 def caching(
@@ -90,11 +96,17 @@ async def test_order_of_keys_does_not_matter_any_value_does() -> None:
 
 async def test_other_policies_or_other_data_never_see_the_decisions_of_these() -> None:
     clock, engine, cache = Clock(), Counting(60), DecisionCache(10)
-    for policies in (Policies(), Policies(revision="r2"), Policies(data_digest="d2"), Policies("r1d", "1")):
+    for policies in (
+        Policies(),
+        Policies(revision="r2"),
+        Policies(data_digest="d2"),
+        Policies("r1d", "1"),
+        Policies(rules=READS_ALL + "# otherwise the same\n"),
+    ):
         await caching(engine, clock, cache, policies).decide(call())
-    assert engine.asked == 4
+    assert engine.asked == 5
     await caching(engine, clock, cache, Policies()).decide(call())
-    assert engine.asked == 4
+    assert engine.asked == 5
 
 
 async def test_cache_is_bounded_and_forgets_what_was_unused_for_longest() -> None:
