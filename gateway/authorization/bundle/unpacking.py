@@ -166,9 +166,10 @@ def _pax_name(extension: bytes) -> str | None:
     while extension:
         digits, _, _ = extension.partition(b" ")
         length = int(digits) if digits.isdigit() and len(digits) <= 5 else 0
+        whole = length <= len(extension)
         record, extension = extension[len(digits) + 1 : length], extension[length:]
         key, separator, value = record.removesuffix(b"\n").partition(b"=")
-        if not separator or not record.endswith(b"\n"):
+        if not whole or not separator or not record.endswith(b"\n"):
             raise BundleError("an extended header is damaged")
         if _text(key) not in _HARMLESS:
             raise BundleError(f"an extended header gives {_text(key)!r}; a bundle needs names only")

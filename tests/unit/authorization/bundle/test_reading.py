@@ -155,6 +155,49 @@ def test_a_damaged_header_is_refused_not_the_end(position: int) -> None:
     assert "a tar header is damaged" in refusal(gzip.compress(first + bytes(second)))
 
 
+def headers(*blocks: tuple[bytes, bytes]) -> bytes:
+    """Write headers of these types with their contents, then the end."""
+    parts = []
+    for kind, content in blocks:
+        info = entry("a.rego", kind)
+        info.size = len(content)
+        parts += [info.tobuf(tarfile.USTAR_FORMAT), content, bytes(-len(content) % 512)]
+    return gzip.compress(b"".join([*parts, bytes(1024)]))
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (headers((b"5", b"hidden")), "has a content"),
+        (headers((b"L", b"b.rego\x00"), (b"L", b"c.rego\x00"), (b"0", REGO)), "in an unexpected place"),
+        (headers((b"0", REGO), (b"g", b"13 comment=x\n"), (b"0", REGO)), "in an unexpected place"),
+        (headers((b"x", b"15 path=b.rego\n")), "does not end as a tar archive does"),
+        (headers((b"x", b"14 path=b.rego\n"), (b"0", REGO)), "an extended header is damaged"),
+        (headers((b"x", b"path=b.rego\n"), (b"0", REGO)), "an extended header is damaged"),
+        (headers((b"x", b"99999 path=b\n"), (b"0", REGO)), "an extended header is damaged"),
+        (headers((b"x", bytes(20_000)), (b"0", REGO)), "at most 16384 are read"),
+        (headers((b"K", b"b\x00"), (b"0", REGO)), "is of the type b'K'"),
+        (headers((b"L", b"x" * 2000 + b"\x00"), (b"0", REGO)), "has more than 1024 bytes"),
+    ],
+)
+def test_headers_that_stand_wrong_or_say_too_much_are_refused(content: bytes, said: str) -> None:
+    assert said in refusal(content)
+
+
+def test_a_harmless_extended_header_is_passed_over() -> None:
+    content = headers((b"g", b"13 comment=x\n"), (b"x", b"17 mtime=1.25000\n"), (b"0", REGO))
+    assert read_bundle(content, SOURCE, None).files == {"a.rego": REGO}
+
+
+def test_a_header_of_an_unknown_dialect_or_with_a_binary_size_is_refused() -> None:
+    for start, value, said in ((257, b"dialect!", "of an unknown dialect"), (124, b"\x80" + bytes(11), "no octal")):
+        block = bytearray(tarfile.TarInfo("a.rego").tobuf(tarfile.USTAR_FORMAT))
+        block[start : start + len(value)] = value
+        block[148:156] = b" " * 8
+        block[148:156] = b"%06o\x00 " % sum(block)
+        assert said in refusal(gzip.compress(bytes(block) + bytes(1024)))
+
+
 def test_an_archive_that_is_cut_off_is_refused_wherever() -> None:
     plain = unzipped(pack(FILES))
     for end in range(0, len(plain), 64):

@@ -267,3 +267,27 @@ def test_only_keys_that_sign_well_sign(keys: Keys) -> None:
             BundleSigner(pem, "release")
     with pytest.raises(BundleError, match="key id"):
         BundleSigner(keys.private, "")
+
+
+YAML = {**FILES, "govgateway/more/data.yaml": b"a: [1, two, null]\nb: true\n"}
+
+
+def test_yaml_is_signed_by_its_values(keys: Keys) -> None:
+    other = {**YAML, "govgateway/more/data.yaml": b'{"b": true, "a": [1, "two", null]}'}
+    assert read_bundle(with_tokens(other, token_of(keys, YAML)), SOURCE, keys.verifier).files == other
+    changed = {**YAML, "govgateway/more/data.yaml": b"a: [1, two, ~]\nb: false\n"}
+    assert "data.yaml was changed" in refusal(with_tokens(changed, token_of(keys, YAML)), keys.verifier)
+
+
+@pytest.mark.parametrize("text", [b"a: 1.5\n", b"a: 2026-01-01\n", b'a: "\\ud800"\n', b"a: 1\na: 2\n", b"[", b"\xff"])
+def test_yaml_without_one_meaning_has_no_digest(keys: Keys, text: bytes) -> None:
+    content = with_tokens({**YAML, "govgateway/more/data.yaml": text}, token_of(keys, YAML))
+    assert "data.yaml" in refusal(content, keys.verifier)
+
+
+def test_an_edwards_signature_that_is_wrong_is_refused() -> None:
+    key, other = ed25519.Ed25519PrivateKey.generate(), ed25519.Ed25519PrivateKey.generate()
+    content = with_tokens(FILES, token(private_pem(other), {"files": claims_of(FILES)}, "EdDSA", KID))
+    assert "was not made with" in refusal(content, BundleVerifier({"release": public_pem(key.public_key())}))
+    content = with_tokens(FILES, forged({"alg": "EdDSA", "kid": "release"}, b"x"))
+    assert "was not made with" in refusal(content, BundleVerifier({"release": public_pem(key.public_key())}))
