@@ -1,0 +1,1 @@
+"""What a change of the policies means: explained, compared, and replayed on recorded decisions."""
