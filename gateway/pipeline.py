@@ -203,23 +203,31 @@ class Pipeline:
             )
 
     async def _decide(self, exchange: Exchange, runtime: Runtime, call: Call) -> Decision:
+        """Decide the call itself; the record of the exchange names this decision and its inputs."""
+        decision, inputs = await self._decision(exchange, runtime, call)
+        exchange.decision, exchange.policy_input, exchange.delegated_inputs = decision, inputs[0], inputs[1:]
+        self._observe.decided(decision)
+        return decision
+
+    async def _decision(
+        self, exchange: Exchange, runtime: Runtime, call: Call
+    ) -> tuple[Decision, list[dict[str, Any]]]:
+        """Return the decision on a call of this exchange, and the policy input of each link, the caller's first."""
         agent = exchange.agent
         assert agent is not None  # noqa: S101 - set by the first step
         now = self._clock() // NANOSECONDS
-        exchange.policy_input = self._input_for(agent, exchange.delegation, runtime, call, now)
+        inputs = [self._input_for(agent, exchange.delegation, runtime, call, now)]
         if not exchange.delegators:
-            exchange.decision = decision = await runtime.engine.decide(exchange.policy_input)
+            decision = await runtime.engine.decide(inputs[0])
         else:
-            exchange.delegated_inputs = inputs = [
+            inputs += [
                 self._input_for(each, exchange.delegation[:place], runtime, call, now)
                 for place, each in enumerate(exchange.delegators)
             ]
-            decisions = [await runtime.engine.decide(each) for each in (exchange.policy_input, *inputs)]
-            exchange.decision = decision = intersection(decisions)
-        self._observe.decided(decision)
+            decision = intersection([await runtime.engine.decide(each) for each in inputs])
         if self.shadow is not None:
-            self.shadow.offer((exchange.policy_input, *exchange.delegated_inputs), decision)
-        return decision
+            self.shadow.offer(inputs, decision)
+        return decision, inputs
 
     def _input_for(
         self, agent: Agent, delegation: Sequence[str], runtime: Runtime, call: Call, now: int
@@ -453,6 +461,7 @@ class Pipeline:
         """Answer the model listing: only what this caller may use, decided model by model."""
         call, protocol = exchange.call, exchange.protocol
         assert call and protocol  # noqa: S101, PT018 - set by the steps before
+        await self._authorise(exchange, runtime)
         await self._reserve(exchange, runtime)
         wanted = [call.resource_id] if call.resource_id else list(runtime.models)
         granted = [name for name in wanted if name in runtime.models and await self._may_use(exchange, runtime, name)]
@@ -479,7 +488,8 @@ class Pipeline:
     async def _may_use(self, exchange: Exchange, runtime: Runtime, model: str) -> bool:
         assert exchange.call is not None  # noqa: S101 - set by the steps before
         for action in ("model.infer", "model.embed"):
-            if (await self._decide(exchange, runtime, replace(exchange.call, action=action, resource_id=model))).allow:
+            call = replace(exchange.call, action=action, resource_id=model)
+            if (await self._decision(exchange, runtime, call))[0].allow:
                 return True
         return False
 

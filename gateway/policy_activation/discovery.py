@@ -18,7 +18,7 @@ LONG_POLL_SECONDS = 60
 
 
 def discovery_bundle(policy: Policy, bundle: str) -> bytes:
-    """Return the bundle; its data are below `discovery`, where an OPA looks for them.
+    """Return the bundle; its data as a whole are the configuration, where an OPA looks for it unless told otherwise.
 
     Args:
         policy: the configuration.
@@ -37,13 +37,11 @@ def discovery_bundle(policy: Policy, bundle: str) -> bytes:
         # The OPA holds the keys by these ids itself: who serves the policies does not say whom to trust.
         followed["signing"] = {"keyid": policy.keys[0].id}
     data = {
-        "discovery": {
-            "bundles": {SERVICE: followed},
-            "decision_logs": {"service": SERVICE, "reporting": {"min_delay_seconds": 1, "max_delay_seconds": 5}},
-            "status": {"service": SERVICE},
-            "default_decision": "/govgateway/authz/decision",
-        }
+        "bundles": {SERVICE: followed},
+        "decision_logs": {"service": SERVICE, "reporting": {"min_delay_seconds": 1, "max_delay_seconds": 5}},
+        "status": {"service": SERVICE},
+        "default_decision": "/govgateway/authz/decision",
     }
     content = orjson.dumps(data, option=orjson.OPT_SORT_KEYS)
-    manifest = Manifest(f"sha256:{sha256(content).hexdigest()}", ("discovery",))
+    manifest = Manifest(f"sha256:{sha256(content).hexdigest()}", tuple(data))
     return pack({"data.json": content, MANIFEST: manifest.to_json()})
