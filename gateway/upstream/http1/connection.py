@@ -224,6 +224,11 @@ class Connection(asyncio.Protocol):
         return self._body_done and not self._chunks
 
     @property
+    def begun(self) -> bool:
+        """Whether a byte of the answer has arrived."""
+        return self._head_done or self._framing_bytes > 0
+
+    @property
     def usable(self) -> bool:
         """Whether another request may follow: the answer allows it and the request went out whole."""
         return (

@@ -2,14 +2,24 @@
 
 import ssl
 from pathlib import Path
+from typing import Protocol
 
-from gateway.upstream.client import Backend
+
+class TlsFiles(Protocol):
+    """PEM files for TLS; an empty name means the system's authorities, or no client certificate."""
+
+    @property
+    def ca_file(self) -> str: ...
+    @property
+    def client_cert_file(self) -> str: ...
+    @property
+    def client_key_file(self) -> str: ...
 
 
 class BackendTls:
     """The TLS settings of one backend: TLS 1.2 or later, certificate and name verified, no way to turn that off."""
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: TlsFiles) -> None:
         self._backend = backend
         self._files = [name for name in (backend.ca_file, backend.client_cert_file, backend.client_key_file) if name]
         self._versions: list[tuple[int, int, int]] = []
