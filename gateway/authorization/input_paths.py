@@ -75,6 +75,8 @@ class InputPaths:
         # Splitting finds few bytes in many faster than counting them does.
         if len(document.split(b"{", MAX_NESTED)) + len(document.split(b"[", MAX_NESTED)) > MAX_NESTED:
             return b"~" + orjson.dumps(policy_input, option=orjson.OPT_SORT_KEYS)
+        if type(policy_input) is not dict:
+            return self._project_unusual(policy_input)
         try:
             objects = [policy_input]
             for source, key in self._steps:

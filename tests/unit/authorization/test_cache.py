@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 from gateway.authorization.cache import CachingEngine, DecisionCache, Revision
 from gateway.authorization.embedded import EmbeddedEngine
 from gateway.authorization.engine import Decision, PolicyInput
-from gateway.authorization.policy_set import LoadedPolicySet
+from gateway.authorization.input_paths import WHOLE_INPUT
+from gateway.authorization.policy_set import LoadedPolicySet, load_policy_set
 from gateway.authorization.rego import Module
 from gateway.clock import NANOSECONDS
-from tests.unit.authorization.conftest import call
+from tests.unit.authorization.conftest import WritePolicies, call
 
 
 class Clock:
@@ -154,37 +155,164 @@ async def test_failure_of_the_engine_behind_is_passed_on_and_not_kept() -> None:
     assert engine.asked == 2
 
 
-names = st.sampled_from(["tiny", "example-chat", "example-hiring", "example-scoring", "other", ""])
-systems = st.sampled_from(
-    [("assistant", "limited"), ("hiring", "high"), ("scoring", "prohibited"), ("", ""), ("unknown", "minimal")]
-)
-inputs = st.builds(
-    lambda roles, tier, status, action, name, system, region, classes, tokens: call(
-        principal={"roles": roles, "risk_tier": tier, "status": status},
-        action=action,
-        resource={"id": name, "system": system[0], "risk": system[1], "region": region, "data_classes": classes},
-        request={"max_tokens": tokens},
+async def test_calls_that_differ_only_in_what_no_rule_reads_share_a_decision() -> None:
+    clock, engine = Clock(), Counting(60)
+    rules = "package govgateway.authz\ndecision := {r | some r in input.principal.roles} if input.resource[`id`]\n"
+    cached = caching(engine, clock, policies=Policies(rules=rules))
+    for unread in (
+        {},
+        {"principal": {"id": "spiffe://example.org/other", "attributes": {"a": 1}}},
+        {"request": {"tools": ["t"], "max_tokens": 9}},
+        {"resource": {"risk": "high"}, "unheard_of": [1]},
+    ):
+        await cached.decide(call(**unread))
+    assert engine.asked == 1
+    await cached.decide(call(principal={"roles": ["other"]}))
+    await cached.decide(call(resource={"id": "other"}))
+    assert engine.asked == 3
+
+
+async def test_input_that_the_engine_refuses_for_what_no_rule_reads_is_refused_from_the_cache(
+    policy_directory: WritePolicies,
+) -> None:
+    rules = """package govgateway.authz
+default decision := {"allow": false, "reasons": ["default_deny"], "obligations": [], "cache_seconds": 60}
+decision := {"allow": true, "reasons": [], "obligations": [], "cache_seconds": 60} if input.action == "a"
+"""
+    policies = load_policy_set(policy_directory(**{"govgateway/authz/a.rego": rules}))
+    cached = caching(EmbeddedEngine(policies), Clock(), policies=policies)
+    assert (await cached.decide({"action": "a", "other": 1})).allow
+    deep: list[Any] = []
+    for _ in range(200):
+        deep = [deep]
+    for refused in (object(), 2**70, deep):
+        assert (await cached.decide({"action": "a", "other": refused})).reasons == ("policy_malformed",)
+    assert (await cached.decide({"action": "a", "other": 2})).allow
+    assert cached.cache.hits == 1
+
+
+async def test_obligation_that_repeats_the_input_is_the_one_of_this_input(policy_directory: WritePolicies) -> None:
+    rules = """package govgateway.authz
+default decision := {"allow": false, "reasons": ["default_deny"], "obligations": [], "cache_seconds": 60}
+decision := {"allow": true, "reasons": [], "obligations": [bound], "cache_seconds": 60} if input.action == "a"
+bound := {"type": "clamp_max_tokens", "max_tokens": input.request.max_tokens}
+"""
+    policies = load_policy_set(policy_directory(**{"govgateway/authz/a.rego": rules}))
+    cached = caching(EmbeddedEngine(policies), Clock(), policies=policies)
+    for tokens in (1, 2, 1, 2):
+        decision = await cached.decide(call(action="a", request={"max_tokens": tokens}))
+        assert decision.obligations == ({"type": "clamp_max_tokens", "max_tokens": tokens},)
+    assert (cached.cache.hits, cached.cache.misses) == (2, 2)
+
+
+async def test_sets_of_policies_with_the_same_revision_do_not_mix_in_one_cache() -> None:
+    clock, cache = Clock(), DecisionCache(10)
+    asked = []
+    # The last reads the same value at another path: its projection has the same bytes.
+    for path in ("action", "resource.id", "principal.id"):
+        engine = Counting(60)
+        policies = Policies(rules=f"package govgateway.authz\ndecision := input.{path}\n")
+        for _ in range(2):
+            await caching(engine, clock, cache, policies).decide(
+                call(action="x", resource={"id": "x"}, principal={"id": "x"})
+            )
+        asked.append(engine.asked)
+    assert asked == [1, 1, 1]
+
+
+async def test_engine_that_may_know_other_rules_gets_keys_of_the_whole_input() -> None:
+    engine, policies = Counting(60), Policies(rules="package govgateway.authz\ndecision := input.action\n")
+    narrow = caching(engine, Clock(), DecisionCache(10), policies)
+    wide = CachingEngine(engine, narrow.cache, Clock(), policies, WHOLE_INPUT)
+    for cached, expected in ((narrow, 1), (wide, 3)):
+        for tokens in (1, 2):
+            await cached.decide(call(request={"max_tokens": tokens}))
+        assert engine.asked == expected
+
+
+json = st.recursive(
+    st.none() | st.booleans() | st.integers(-3, 3) | st.text("ab", max_size=2),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(["a", "b", "roles"]), inner, max_size=2)
     ),
-    st.lists(st.sampled_from(["chat-user", "embedding-user", "platform-admin", "none"]), unique=True),
-    st.sampled_from(["minimal", "limited", "high", ""]),
-    st.sampled_from(["active", "suspended"]),
-    st.sampled_from(["model.infer", "model.embed", "model.list", "admin.status.read", "tool.call"]),
-    names,
-    systems,
-    st.sampled_from(["", "local", "us-east"]),
-    st.lists(st.sampled_from(["internal", "personal", "special-category", "unheard-of"]), unique=True),
-    st.integers(0, 3),
+    max_leaves=4,
 )
+roles = st.lists(st.sampled_from(["chat-user", "embedding-user", "platform-admin", "auditor", "none"]), unique=True)
+classes = st.lists(st.sampled_from(["internal", "personal", "special-category", "unheard-of"]), unique=True)
+text = st.sampled_from(["", "a", "local"])
+parts: dict[str, dict[str, st.SearchStrategy[Any]]] = {
+    "principal": {
+        "id": text,
+        "kind": st.sampled_from(["agent", "human", "pipeline", "service", ""]),
+        "team": text,
+        "owner": text,
+        "status": st.sampled_from(["active", "suspended"]),
+        "risk_tier": st.sampled_from(["minimal", "limited", "high", ""]),
+        "roles": roles,
+        "break_glass": roles,
+        "delegation": st.lists(text, max_size=2),
+        "attributes": st.dictionaries(text, json, max_size=2),
+    },
+    "resource": {
+        "type": text,
+        "id": st.sampled_from(["tiny", "example-chat", "example-hiring", "example-scoring", "other", ""]),
+        "system": st.sampled_from(["assistant", "hiring", "scoring", "unknown", ""]),
+        "risk": st.sampled_from(["minimal", "limited", "high", "prohibited", ""]),
+        "region": st.sampled_from(["", "local", "us-east"]),
+        "data_classes": classes,
+    },
+    "request": {
+        "protocol": text,
+        "stream": st.booleans(),
+        "max_tokens": st.integers(0, 3),
+        "tools": st.lists(text, max_size=2),
+        "data_classes": classes,
+    },
+    "context": {"region": st.sampled_from(["local", "us-east"]), "environment": text},
+}
+actions = st.sampled_from(["model.infer", "model.embed", "model.list", "admin.status.read", "tool.call"])
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.lists(st.tuples(inputs, st.integers(0, 400)), min_size=1, max_size=25))
+@st.composite
+def inputs(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw an input: one that is allowed, with some fields changed, added, emptied or taken away."""
+    document = call()
+    for part, fields in parts.items():
+        document[part].update(draw(st.fixed_dictionaries({}, optional=fields)))
+    document["action"] = draw(actions)
+    if draw(st.integers(0, 3)) == 0:
+        place = document[draw(st.sampled_from(sorted(parts)))]
+        field = draw(st.sampled_from([*place, "unheard_of"]))
+        if draw(st.booleans()):
+            place[field] = draw(json)
+        else:
+            place.pop(field, None)
+    if draw(st.integers(0, 7)) == 0:
+        document[draw(st.sampled_from(["action", "unheard_of", *parts]))] = draw(json)
+    return document
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(st.tuples(inputs(), st.integers(0, 400)), min_size=1, max_size=12))
 async def test_cached_and_fresh_decision_never_differ(
     starter: LoadedPolicySet, steps: list[tuple[dict[str, Any], int]]
 ) -> None:
     clock = Clock()
-    cached = CachingEngine(EmbeddedEngine(starter), DecisionCache(4), clock, starter)
+    cached = CachingEngine(EmbeddedEngine(starter), DecisionCache(6), clock, starter)
+    fresh = EmbeddedEngine(starter)
     for policy_input, seconds in steps + steps:
         clock.now += seconds * NANOSECONDS
-        fresh = await EmbeddedEngine(starter).decide(policy_input)
-        assert await cached.decide(policy_input) == fresh
+        expected = fresh.decide_now(policy_input)
+        assert await cached.decide(policy_input) == expected
+        assert fresh.decide_now(cached.paths.reduce(policy_input)) == expected
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(inputs(), st.dictionaries(st.sampled_from(["unheard_of", "input", "roles"]), json, min_size=1))
+async def test_field_that_no_starter_policy_knows_changes_no_key(
+    starter: LoadedPolicySet, policy_input: dict[str, Any], unknown: dict[str, Any]
+) -> None:
+    cached = caching(Counting(60), Clock(), policies=starter)
+    await cached.decide(policy_input)
+    await cached.decide({**policy_input, **unknown})
+    assert cached.cache.hits == 1
