@@ -12,6 +12,7 @@ import pytest
 
 from gateway.authorization.embedded import EmbeddedEngine
 from gateway.authorization.policy_set import load_policy_set
+from gateway.authorization.reason_codes import reason_codes
 from gateway.authorization.rego_tests import run_rego_tests
 
 pytestmark = pytest.mark.interop
@@ -19,6 +20,18 @@ pytestmark = pytest.mark.interop
 ROOT = Path(__file__).resolve().parents[2]
 POLICIES = ROOT / "policies"
 CALLS = 2_000
+HIGH = {"risk": "high", "annex_iii": "employment"}
+DOCUMENTED = {"oversight": {"overseers": ["ada@example.org"]}, "instructions_for_use": "IFU-1"}
+EXCEPTION = {"article": "6(3)", "reason": "sorts mail", "assessed_by": "ada@example.org"}
+SYSTEMS = {
+    "undocumented": {**HIGH, "oversight": {"overseers": ["ada@example.org"]}},
+    "unassessed": {**HIGH, **DOCUMENTED, "deployer": "public"},
+    "assessed": {**HIGH, **DOCUMENTED, "deployer": "public", "fria": "FRIA-1"},
+    "excepted": {"risk": "limited", "annex_iii": "employment", "exception": EXCEPTION},
+    "practising": {"risk": "limited", "practices": ["manipulation"]},
+    "open": {"risk": "minimal", "regions": ["eu-west", "us-east"]},
+}
+MODELS = {"example-local": {"regions": ["local", "eu-west"], "systems": ["assistant", "open"]}}
 
 
 @pytest.fixture(scope="module")
@@ -49,13 +62,14 @@ def test_opa_gives_every_rego_test_the_verdict_of_the_embedded_engine(opa: str) 
 
 
 def test_opa_decides_random_calls_as_the_embedded_engine_does(opa: str, tmp_path: Path) -> None:
-    policies = load_policy_set(POLICIES)
+    directory = _with_more_systems(tmp_path / "policies")
+    policies = load_policy_set(directory)
     source = random.Random(7)  # noqa: S311 - test data
     calls = [_random_call(source) for _ in range(CALLS)]
     path = tmp_path / "input.json"
     path.write_text(json.dumps({"calls": calls}))
     query = "[d | some c in input.calls; d := data.govgateway.authz.decision with input as c]"
-    answer = json.loads(run(opa, "eval", "--bundle", str(POLICIES), "--input", str(path), "--format=json", query))
+    answer = json.loads(run(opa, "eval", "--bundle", str(directory), "--input", str(path), "--format=json", query))
     by_opa = answer["result"][0]["expressions"][0]["value"]
     engine = EmbeddedEngine(policies)
     assert len(by_opa) == CALLS
@@ -69,36 +83,72 @@ def test_opa_decides_random_calls_as_the_embedded_engine_does(opa: str, tmp_path
         } == expected, policy_input
     assert {entry["allow"] for entry in by_opa} == {True, False}
     assert len({tuple(entry["reasons"]) for entry in by_opa}) > 10
+    given = {code for entry in by_opa for code in entry["reasons"]}
+    # A decision is malformed, and the default stands in for one, only where the rules are broken.
+    assert given == reason_codes(policies) - {"default_deny"}
     assert engine.malformed == 0
+
+
+def _with_more_systems(directory: Path) -> Path:
+    """Copy the policies, with entries for the rules that the starter tables alone do not meet."""
+    shutil.copytree(POLICIES, directory)
+    for table, entries in {"systems": SYSTEMS, "models": MODELS}.items():
+        path = directory / "govgateway" / table / "data.yaml"
+        path.write_text(
+            path.read_text() + "".join(f"\n{name}: {json.dumps(entry)}\n" for name, entry in entries.items())
+        )
+    return directory
 
 
 def _random_call(source: random.Random) -> dict[str, Any]:
     """Return a call in which each part is usual or odd, and now and then missing."""
     system, risk = source.choice(
-        [("assistant", "limited")] * 4 + [("hiring", "high"), ("scoring", "prohibited"), ("", ""), ("x", "odd")]
+        [("assistant", "limited")] * 4
+        + [("hiring", "high")] * 2
+        + [(name, "limited") for name in SYSTEMS]
+        + [("scoring", "prohibited"), ("", ""), ("x", "odd")]
     )
     classes = ["public", "internal", "personal", "special-category", "unheard-of"]
     document: dict[str, Any] = {
         "principal": {
             "id": "spiffe://example.org/agent/a",
-            "kind": source.choice(["agent", "human"]),
+            "kind": source.choice(["agent", "human", "pipeline"]),
             "team": "research",
             "owner": "",
             "status": source.choice(["active"] * 6 + ["suspended", ""]),
             "risk_tier": source.choice(["limited", "limited", "high", "minimal", "odd"]),
             "roles": source.choice(
-                [["chat-user"]] * 3
+                [["chat-user"]] * 6
                 + [["embedding-user"], ["chat-user", "embedding-user"], ["platform-admin"], [], ["none"]]
+                + [
+                    ["chat-user", "platform-admin"],
+                    ["auditor", "platform-admin", "policy-approver"],
+                    ["pipeline-runner"],
+                ]
             ),
+            "break_glass": source.choice([[]] * 2 + [["chat-user"], ["platform-admin", "pipeline-runner"]]),
             "delegation": [],
             "attributes": {},
         },
         "action": source.choice(
-            ["model.infer"] * 4 + ["model.embed", "model.list", "admin.config.reload", "object.read", "model.", ""]
+            ["model.infer"] * 6
+            + ["model.embed", "model.list", "admin.config.reload", "admin.policy.activate", "object.read", "model.", ""]
         ),
         "resource": {
             "type": "model",
-            "id": source.choice(["tiny", "example-chat", "example-a/b.c", "other", "example-", "", "exämple-\n"]),
+            "id": source.choice(
+                [
+                    "tiny",
+                    "example-chat",
+                    "example-external",
+                    "example-local",
+                    "example-a/b.c",
+                    "other",
+                    "example-",
+                    "",
+                    "exämple-\n",
+                ]
+            ),
             "system": system,
             "risk": source.choice([risk] * 4 + ["minimal", "prohibited", "high"]),
             "region": source.choice(["", "", "local", "eu-west", "eu-central", "us-east"]),

@@ -19,15 +19,18 @@ decision := deny([not_granted]) if {
 	not granted
 } else := deny(sort(objections)) if {
 	count(objections) > 0
-} else := allow(10) if {
-	count(remarks) > 0
-} else := allow(300)
-
-allow(seconds) := {
+} else := {
 	"allow": true,
 	"reasons": sort(remarks),
 	"obligations": sort(obligations),
-	"cache_seconds": seconds,
+	"cache_seconds": 10,
+} if {
+	count(remarks) > 0
+} else := {
+	"allow": true,
+	"reasons": [],
+	"obligations": sort(obligations),
+	"cache_seconds": 300,
 }
 
 deny(reasons) := {

@@ -18,17 +18,19 @@ granting_roles contains name if {
 }
 
 # A role that is meant for some kinds of principal grants nothing to the others.
-suits(role) if not role.kinds
-
-suits(role) if input.principal.kind in role.kinds
-
-covers(permission) if {
-	some pattern in permission.resources
-	glob.match(pattern, null, input.resource.id)
+suits(role) if {
+	not role.kinds
+} else if {
+	input.principal.kind in role.kinds
 }
 
 # Whoever may list models at all may ask for the list; each entry is decided by itself.
-covers(_) if whole_listing
+covers(permission) if {
+	some pattern in permission.resources
+	glob.match(pattern, null, input.resource.id)
+} else if {
+	whole_listing
+}
 
 whole_listing if {
 	input.action == "model.list"
@@ -37,10 +39,12 @@ whole_listing if {
 
 # A model counts only as part of an AI system of the register: one that the register does not know cannot be
 # told from one that does not exist.
-grantable if registered_system
-
-grantable if whole_listing
-
-grantable if not startswith(input.action, "model.")
+grantable if {
+	registered_system
+} else if {
+	not startswith(input.action, "model.")
+} else if {
+	whole_listing
+}
 
 registered_system := data.govgateway.systems[input.resource.system]

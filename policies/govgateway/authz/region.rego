@@ -7,17 +7,14 @@ data_classes contains class if some class in input.resource.data_classes
 
 data_classes contains class if some class in input.request.data_classes
 
-region_lists contains regions if {
-	regions := registered_system.regions
-}
+region_lists contains registered_system.regions
+
+region_lists contains model_bounds.regions
 
 region_lists contains regions if {
-	regions := model_bounds.regions
-}
-
-region_lists contains regions if {
+	classes := data.govgateway.regions.data_classes
 	some class in data_classes
-	regions := data.govgateway.regions.data_classes[class].regions
+	regions := classes[class].regions
 }
 
 allowed_regions contains region if {

@@ -2,21 +2,15 @@ package govgateway.authz
 
 # Rules on the risk class of an AI system, after the classes of Regulation (EU) 2024/1689.
 
-risk_rank := {"minimal": 0, "limited": 1, "high": 2}
-
 # Article 5: a prohibited practice stays refused, whoever asks and whatever a role grants.
 objections contains "system_prohibited" if "prohibited" in system_risks
 
 # An agent reaches systems up to the risk tier it was registered for.
 objections contains "risk_tier_exceeded" if {
+	rank := {"minimal": 0, "limited": 1, "high": 2}
+	reached := {risk | some risk in system_risks; rank[risk] <= rank[input.principal.risk_tier]}
+	reached != system_risks
 	not "prohibited" in system_risks
-	not within_risk_tier
-}
-
-within_risk_tier if {
-	every risk in system_risks {
-		risk_rank[risk] <= risk_rank[input.principal.risk_tier]
-	}
 }
 
 # What the input says, what the register says, and what follows from what else the register says of the

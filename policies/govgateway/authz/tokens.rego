@@ -5,7 +5,6 @@ package govgateway.authz
 
 obligations contains {"type": "clamp_max_tokens", "max_tokens": min(output_bounds)} if {
 	input.action == "model.infer"
-	count(output_bounds) > 0
 }
 
 output_bounds contains registered_system.max_output_tokens

@@ -56,7 +56,7 @@ def test_name_of_one_sort_of_subject_cannot_pose_as_another(starter_copy: Path) 
 def test_revision_is_the_manifests_else_the_digest_of_rules_and_data(starter_copy: Path) -> None:
     first = load_policy_set(starter_copy)
     assert re.fullmatch(r"sha256:[0-9a-f]{64}", first.revision)
-    edit(starter_copy, "govgateway/authz/agent.rego", "agent_active if", "# a comment\nagent_active if")
+    edit(starter_copy, "govgateway/authz/agent.rego", "objections", "# a comment\nobjections")
     second = load_policy_set(starter_copy)
     assert second.revision != first.revision
     assert second.data_digest == first.data_digest
@@ -104,7 +104,7 @@ def test_directory_without_rego_is_refused(policy_directory: WritePolicies) -> N
 
 
 def test_syntax_error_names_file_line_and_cause(starter_copy: Path) -> None:
-    edit(starter_copy, "govgateway/authz/agent.rego", "agent_active if input", "agent_active if { input")
+    edit(starter_copy, "govgateway/authz/agent.rego", "if not input", "if { not input")
     message = refused(starter_copy)
     assert re.match(rf"{re.escape(str(starter_copy))}/govgateway/authz/agent.rego:\d+:\d+: ", message)
     assert "Stack backtrace" not in message
@@ -112,7 +112,7 @@ def test_syntax_error_names_file_line_and_cause(starter_copy: Path) -> None:
 
 
 def test_unsafe_variable_is_found_at_load(starter_copy: Path) -> None:
-    edit(starter_copy, "govgateway/authz/agent.rego", "agent_active if input", "agent_active if nobody.knows == input")
+    edit(starter_copy, "govgateway/authz/agent.rego", "if not input", "if nobody.knows == input")
     assert "agent.rego:" in refused(starter_copy)
     assert "unsafe" in refused(starter_copy)
 
@@ -133,7 +133,7 @@ def test_policies_that_allow_by_default_are_refused(policy_directory: WritePolic
 
 
 def test_probe_of_an_allowed_call_finds_a_malformed_answer(starter_copy: Path) -> None:
-    edit(starter_copy, "govgateway/authz/decision.rego", '"cache_seconds": seconds', '"cache_seconds": "long"')
+    edit(starter_copy, "govgateway/authz/decision.rego", '"cache_seconds": 300', '"cache_seconds": "long"')
     message = refused(starter_copy)
     assert "cache_seconds is 'long'" in message
     assert '"roles":["chat-user"]' in message
