@@ -28,18 +28,14 @@ class Granted:
     action: str
     resource: str
 
-    def covers(self, who: tuple[str, str, str], action: str, resource: str) -> bool:
-        """Return whether a call is within it.
+    def on(self, resource: str) -> bool:
+        """Return whether it is granted on this resource."""
+        return covers(self.action, self.resource, resource)
 
-        Args:
-            who: SPIFFE ID, team and kind of the caller.
-            action: the action of the call.
-            resource: the resource of the call.
-        """
-        principal, team, kind = who
-        if self.action != action or self.subject not in {principal, f"team:{team}", f"kind:{kind}"}:
-            return False
-        return matches(self.resource, resource) or (action == "model.list" and not resource)
+
+def covers(action: str, pattern: str, resource: str) -> bool:
+    """Return whether an action granted on a pattern is granted on a resource. The list of models needs no name."""
+    return matches(pattern, resource) or (action == "model.list" and not resource)
 
 
 def matches(pattern: str, resource: str) -> bool:
@@ -81,8 +77,7 @@ def _grants(role: Role | None, kind: str, action: str, resource: str) -> bool:
     if role is None or (role.kinds is not None and kind not in role.kinds):
         return False
     return any(
-        action in each.actions
-        and (any(matches(pattern, resource) for pattern in each.resources) or (action == "model.list" and not resource))
+        action in each.actions and any(covers(action, pattern, resource) for pattern in each.resources)
         for each in role.permissions
     )
 
