@@ -12,6 +12,7 @@ from audit.store import AuditStore
 from gateway.authorization.cache import CachingEngine, DecisionCache
 from gateway.authorization.embedded import EmbeddedEngine
 from gateway.authorization.engine import PolicyEngine
+from gateway.authorization.input_paths import WHOLE_INPUT, input_paths
 from gateway.authorization.policy_set import LoadedPolicySet, load_policy_set
 from gateway.clock import Clock, system_clock
 from gateway.config import GatewayConfig
@@ -106,11 +107,14 @@ def build_runtime(
     if cache is None:
         cache = DecisionCache(config.policy.cache_entries)
     engine = _engine(config, policies, opa_address)
+    # An OPA that somebody else runs may know more rules than these.
+    elsewhere = config.policy.engine == "opa" and not opa_address
+    read = WHOLE_INPUT if elsewhere else input_paths(policies)
     backends = BackendRegistry.from_config(config)
     return Runtime(
         config=config,
         policies=policies,
-        engine=CachingEngine(engine, cache, clock, policies),
+        engine=CachingEngine(engine, cache, clock, policies, read),
         limits=LimitTable.from_data(policies.limits()),
         backends=backends,
         balancer=Balancer(clock),

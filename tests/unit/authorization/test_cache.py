@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from gateway.authorization.cache import CachingEngine, DecisionCache, Revision
 from gateway.authorization.embedded import EmbeddedEngine
 from gateway.authorization.engine import Decision, PolicyInput
-from gateway.authorization.input_paths import WHOLE_INPUT
+from gateway.authorization.input_paths import WHOLE_INPUT, InputPaths
 from gateway.authorization.policy_set import LoadedPolicySet, load_policy_set
 from gateway.authorization.rego import Module
 from gateway.clock import NANOSECONDS
@@ -228,6 +228,13 @@ async def test_engine_that_may_know_other_rules_gets_keys_of_the_whole_input() -
         for tokens in (1, 2):
             await cached.decide(call(request={"max_tokens": tokens}))
         assert engine.asked == expected
+
+
+async def test_key_names_the_paths_that_its_values_come_from() -> None:
+    engine, cache, policies = Counting(60), DecisionCache(10), Policies()
+    for path in ("a", "b"):
+        await CachingEngine(engine, cache, Clock(), policies, InputPaths([(path,)])).decide({"a": 1, "b": 1})
+    assert engine.asked == 2
 
 
 json = st.recursive(
