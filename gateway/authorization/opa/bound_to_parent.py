@@ -14,12 +14,13 @@ PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> None:
-    """Become the program."""
+    """Become the program, with standard input and output only."""
     parent, program = int(arguments[0]), arguments[1:]
     if sys.platform == "linux" and ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL) != 0:
         raise OSError(ctypes.get_errno(), "prctl")
     if os.getppid() != parent:
         sys.exit("the parent ended first")
+    os.closerange(3, os.sysconf("SC_OPEN_MAX"))  # whatever the parent had without close-on-exec
     os.execv(program[0], program)  # noqa: S606 - the operator's program, with arguments of the gateway
 
 
