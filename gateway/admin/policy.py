@@ -53,7 +53,7 @@ def policy_routes(access: AccessControl, generations: Generations, shadowing: Sh
     may_activate = Depends(access.requires("admin.policy.activate"))
     may_roll_back = Depends(access.requires("admin.policy.rollback"))
     may_shadow = Depends(access.requires("admin.policy.shadow"))
-    may_follow = Depends(access.requires("admin.policy.bundle"))
+    follows = access.requires("admin.policy.bundle")
 
     @router.get("", summary="The active revision (admin.policy.read)", dependencies=[may_read])
     async def active() -> ActiveRevision:
@@ -104,7 +104,7 @@ def policy_routes(access: AccessControl, generations: Generations, shadowing: Sh
         "/bundles/{name}",
         summary="The active revision as an OPA bundle, with ETag and long polling (admin.policy.bundle)",
         response_class=Response,
-        dependencies=[may_follow],
+        dependencies=[Depends(follows)],
     )
     async def bundle(name: str, request: Request) -> Response:
         if name == DISCOVERY:
@@ -118,8 +118,9 @@ def policy_routes(access: AccessControl, generations: Generations, shadowing: Sh
         seconds = _wait_seconds(request.headers.get("prefer", ""))
         known = _etags(request.headers.get("if-none-match", ""))
         digest = policies.active.activation.digest
-        if digest in known:
+        if digest in known and seconds:
             await policies.wait(digest, seconds)
+            await follows(request)  # who waited may have lost its standing meanwhile
             digest = policies.active.activation.digest
         headers = {"etag": f'"{digest}"', "cache-control": "no-cache"}
         if digest in known:
