@@ -4,6 +4,7 @@ from pathlib import Path
 
 from gateway.authorization.embedded import EmbeddedEngine
 from gateway.authorization.engine import Decision
+from gateway.authorization.policy_data_base import seconds_of
 from gateway.authorization.policy_set import LoadedPolicySet, load_policy_set
 from gateway.authorization.reason_codes import reason_codes
 from gateway.authorization.rego_tests import run_rego_tests
@@ -68,6 +69,28 @@ def test_one_administrator_of_the_first_day_may_reload_and_activate(starter: Loa
         assert engine.decide_now(document) == Decision(True, (), (), 300)
     machine = call(principal={"roles": roles}, action="admin.policy.activate", resource=plane)
     assert engine.decide_now(machine).reasons == ("action_not_granted",)
+
+
+def test_break_glass_grant_is_named_in_the_decision_while_it_lasts(starter_copy: Path) -> None:
+    ada = "spiffe://example.org/operator/ada"
+    (starter_copy / "govgateway/bindings/data.yaml").write_text(
+        f"{ada}: [{{role: emergency-admin, not_before: '2026-11-23T18:00:00Z', not_after: '2026-11-24T06:00:00Z', "
+        "reason: outage, approved_by: grace@example.org, break_glass: true}]\n"
+    )
+    policies = load_policy_set(starter_copy)
+    engine = EmbeddedEngine(policies)
+    plane = {"type": "control-plane", "id": "/v1/agents", "system": "", "risk": "", "data_classes": []}
+    decided = {}
+    for name, time in {"during": "2026-11-24T05:59:59Z", "after": "2026-11-24T06:00:00Z"}.items():
+        now = seconds_of(time)
+        held = {
+            "roles": list(policies.roles_of(ada, "", "human", now=now)),
+            "break_glass": list(policies.break_glass_of(ada, "", "human", now=now)),
+        }
+        document = call(principal={"kind": "human", **held}, action="admin.agent.write", resource=plane)
+        decided[name] = engine.decide_now(document)
+    assert decided["during"] == Decision(True, ("break_glass",), (), 10)
+    assert decided["after"] == Decision(False, ("action_not_granted",), (), 60)
 
 
 def test_pairs_that_are_kept_apart_are_refused_at_run_time(starter: LoadedPolicySet) -> None:
