@@ -16,6 +16,7 @@ from gateway.authorization.decision_form import MALFORMED
 from gateway.authorization.delegated import intersection
 from gateway.authorization.embedded import EmbeddedEngine
 from gateway.authorization.engine import Decision
+from gateway.authorization.input_paths import input_paths
 from gateway.authorization.policy_data_roles import Grant
 from gateway.authorization.policy_set import LoadedPolicySet
 from gateway.authorization.replaying import looked_up_anew
@@ -153,11 +154,15 @@ class _Chunk:
 
 
 class _Judge:
-    """Decides chains by one revision and remembers what it decided. It belongs to the process that made it."""
+    """Decides chains by one revision, inputs that differ only in what its rules do not read once.
+
+    It belongs to the process that made it.
+    """
 
     def __init__(self, policies: LoadedPolicySet, options: ReplayOptions) -> None:
         self._policies = policies
         self._engine = EmbeddedEngine(policies)
+        self._paths = input_paths(policies)
         self._options = options
         self._known: dict[bytes, Decision] = {}
 
@@ -169,7 +174,11 @@ class _Judge:
         return Verdict(decision, tuple(chain[0]["principal"]["roles"]))
 
     def _decide(self, policy_input: dict[str, Any]) -> Decision:
-        key = blake2b(orjson.dumps(policy_input, option=orjson.OPT_SORT_KEYS), digest_size=20).digest()
+        try:
+            read = self._paths.project(policy_input)
+        except TypeError:
+            return self._engine.decide_now(policy_input)
+        key = blake2b(read, digest_size=32).digest()
         decision = self._known.get(key)
         if decision is None:
             decision = self._known[key] = self._engine.decide_now(policy_input)
