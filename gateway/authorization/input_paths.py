@@ -72,8 +72,9 @@ class InputPaths:
             return orjson.dumps(policy_input, option=orjson.OPT_SORT_KEYS)
         # An engine refuses an input for parts that no rule reads as well, if they are no JSON or nested too deeply.
         document = orjson.dumps(policy_input)
-        # Splitting finds few bytes in many faster than counting them does.
-        if len(document.split(b"{", MAX_NESTED)) + len(document.split(b"[", MAX_NESTED)) > MAX_NESTED:
+        # Taking a few bytes out of many is several times faster than counting them.
+        nested = 2 * len(document) - len(document.replace(b"{", b"")) - len(document.replace(b"[", b""))
+        if nested > MAX_NESTED:
             return b"~" + orjson.dumps(policy_input, option=orjson.OPT_SORT_KEYS)
         if type(policy_input) is not dict:
             return self._project_unusual(policy_input)
@@ -85,7 +86,7 @@ class InputPaths:
                     return self._project_unusual(policy_input)
                 objects.append(found)
             values = [get(objects[source]) for source, get in self._getters]
-        except (KeyError, TypeError):
+        except KeyError:
             return self._project_unusual(policy_input)
         return orjson.dumps(values, option=orjson.OPT_SORT_KEYS)
 
