@@ -107,6 +107,11 @@ def measure(directory: Path, jobs: int) -> list[dict[str, float]]:
     return figures
 
 
+def cell(value: float) -> str:
+    """Return a figure, or yes or no, as text."""
+    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:,}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--json", type=Path, help="file for the raw numbers")
@@ -120,9 +125,7 @@ def main() -> None:
     columns = list(figures[0])
     print(f"| {' | '.join(columns)} |\n|{' ---: |' * len(columns)}")
     for line in figures:
-        print(
-            f"| {' | '.join(f'{value:,}' if not isinstance(value, bool) else 'yes' if value else 'no' for value in line.values())} |"
-        )
+        print(f"| {' | '.join(map(cell, line.values()))} |")
     if arguments.json:
         arguments.json.write_text(json.dumps({"jobs": arguments.jobs, "seconds": figures}, indent=2) + "\n")
 
