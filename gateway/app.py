@@ -126,7 +126,7 @@ def build_runtime(
 
 def retire_runtime(runtime: Runtime) -> None:
     """Let go of what a replaced generation holds, once the calls that still decide by it are done."""
-    engine = getattr(runtime.engine, "behind", runtime.engine)
+    engine = runtime.engine.behind if isinstance(runtime.engine, CachingEngine) else runtime.engine
     close = getattr(engine, "close", None)
     if close is not None:
         asyncio.get_running_loop().call_later(RETIRE_SECONDS, close)

@@ -1,0 +1,97 @@
+"""A gateway whose policies a real OPA decides: run by the gateway itself, or elsewhere."""
+
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.test_opa_follows import Opa
+from tests.support.calls import chat, eventually, plain, recorded
+from tests.support.policy_bundles import PolicyAuthor, activate
+from tests.support.running_gateway import ROOT, AgentFiles, RunningGateway, govctl
+
+pytestmark = pytest.mark.interop
+
+OPA = ROOT / ".interop" / "bin" / "opa"
+MODEL = "example-chat"
+
+
+@pytest.fixture
+def author(tmp_path: Path) -> PolicyAuthor:
+    return PolicyAuthor(tmp_path / "author", ROOT / "policies")
+
+
+@pytest.fixture
+def gateway(example_backend: str, author: PolicyAuthor, tmp_path: Path) -> Iterator[RunningGateway]:
+    """A gateway that runs its OPA itself."""
+    configuration = author.configuration(engine="opa", opa={"executable": str(OPA)}, cache_entries=0)
+    running = RunningGateway(tmp_path / "home", example_backend, [MODEL], configuration)
+    activate(running, author.build("one"))
+    running.start(workers=2)
+    yield running
+    assert running.stop() == 0
+    assert opas(running) == [], "no OPA is left behind"
+
+
+def opas(gateway: RunningGateway) -> list[int]:
+    """Return the process ids of the OPA servers that this gateway runs."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                command = (entry / "cmdline").read_bytes().decode(errors="replace").split("\0")
+            except OSError:
+                continue
+            if command[0] == str(OPA) and any(str(gateway.directory) in part for part in command):
+                found.append(int(entry.name))
+    return found
+
+
+def status(gateway: RunningGateway, agent: AgentFiles) -> tuple[int, str]:
+    with plain(gateway, agent) as client:
+        answer = client.post("/v1/chat/completions", json=chat(MODEL))
+        return answer.status_code, answer.json().get("error", {}).get("code", "")
+
+
+def test_opa_decides_each_revision_and_nothing_passes_while_it_is_away(gateway, author):
+    caller, stranger = gateway.register("agent/caller"), gateway.register("agent/stranger", team="nobody")
+    assert status(gateway, caller) == (200, "")
+    assert status(gateway, stranger) == (403, "model_not_granted")
+    author.bind("team:research", [])
+    activate(gateway, author.build("two"))
+    assert [status(gateway, caller) for _ in range(6)] == [(403, "model_not_granted")] * 6
+    assert recorded(gateway, "access.denied", principal=caller.id)["policy"]["revision"] == "two"
+    assert len(opas(gateway)) == 1, "the old revision's OPA is gone"
+    govctl(gateway.directory, "policy", "rollback", "--reason", "a test")
+    assert status(gateway, caller) == (200, "")
+    (pid,) = opas(gateway)
+    os.kill(pid, signal.SIGSTOP)
+    assert status(gateway, caller) == (503, "policy_engine_unavailable")
+    os.kill(pid, signal.SIGKILL)
+    eventually("another OPA decides", lambda: status(gateway, caller) == (200, ""))
+    assert opas(gateway) != [pid]
+
+
+def test_an_opa_elsewhere_decides_only_by_the_gateways_revision(example_backend, author, tmp_path):
+    bundle = author.build("one")
+    arguments = ["--bundle", str(bundle), "--verification-key", str(author.public), "--verification-key-id", "ci",
+                 "--signing-alg", "ES256"]  # fmt: skip
+    opa = Opa(tmp_path / "opa", {}, *arguments)
+    eventually("the OPA is up", opa.ready)
+    configuration = author.configuration(engine="opa", opa={"address": opa.url}, cache_entries=0)
+    running = RunningGateway(tmp_path / "home", example_backend, [MODEL], configuration)
+    activate(running, bundle)
+    running.start()
+    try:
+        caller = running.register("agent/caller")
+        assert status(running, caller) == (200, "")
+        activate(running, author.build("two"))
+        assert status(running, caller) == (503, "policy_engine_unavailable"), "it runs another revision"
+        govctl(running.directory, "policy", "rollback", "--reason", "a test")
+        assert status(running, caller) == (200, "")
+        opa.stop()
+        assert status(running, caller) == (503, "policy_engine_unavailable")
+    finally:
+        assert running.stop() == 0
