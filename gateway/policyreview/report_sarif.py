@@ -102,7 +102,9 @@ def _place_of(flip: Flip, impact: Impact, candidate: Revision) -> tuple[str, str
         if role.role in flip.roles:
             return _ROLES, f"{role.role}:"
     for subject in impact.differences.subjects:
-        if subject.subject in {flip.who[0], f"team:{flip.who[1]}", f"kind:{flip.who[2]}"}:
+        bound = {binding.partition(" ")[0] for binding in (*subject.gained, *subject.lost)}
+        mine = subject.subject in {flip.who[0], f"team:{flip.who[1]}", f"kind:{flip.who[2]}"}
+        if mine and not bound.isdisjoint(flip.roles):
             return _BINDINGS, subject.subject
     for reason in flip.reasons:
         for module in candidate.policies.modules:

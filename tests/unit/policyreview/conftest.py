@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 import yaml
 
@@ -66,8 +67,13 @@ def revision(tables: dict[str, Any] | None = None, rego: str = REGO, name: str =
     """Return a revision with these tables in place of those above."""
     files = {"govgateway/authz/decision.rego": rego.encode()}
     for table, content in {**TABLES, **(tables or {})}.items():
-        files[f"govgateway/{table}/data.yaml"] = yaml.safe_dump(content, sort_keys=False).encode()
+        files[f"govgateway/{table}/data.yaml"] = yaml.safe_dump(deepcopied(content), sort_keys=False).encode()
     return load_revision(PolicyTree(Path(name), files), name, name)
+
+
+def deepcopied(content: Any) -> Any:
+    """Return content without parts that are the same object, which YAML would write as aliases."""
+    return orjson.loads(orjson.dumps(content))
 
 
 def call(who: str = "ann", **changes: Any) -> dict[str, Any]:
