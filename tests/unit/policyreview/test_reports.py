@@ -9,6 +9,7 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from rich.console import Console
 
 from gateway.policyreview.differences import differences
@@ -78,6 +79,21 @@ def test_names_in_a_comment_are_inert(nasty: Impact, text: str) -> None:
     bare = outside_code(markdown.replace(MARK, ""))
     assert not re.search(r"[@\[\]\x1b\u202e\u2028]|https?:|<(?!/?details>|/?summary>)|&lt;|\*\*bold|alert", bare)
     assert bare.count("<details>") == bare.count("</details>") == bare.count("<summary>")
+
+
+def test_a_reader_of_markdown_finds_no_names_outside_of_code(nasty: Impact) -> None:
+    reader = MarkdownIt("commonmark").enable("table")
+    allowed = re.compile(r"<!-- govgateway policy impact -->|</?details>(<summary>[A-Za-z →:]+</summary>)?")
+    shown: set[str] = set()
+    for block in reader.parse(impact_markdown(nasty, [])):
+        assert block.type not in {"fence", "code_block", "blockquote_open", "link_open", "bullet_list_open"}
+        if block.type == "html_block":
+            assert allowed.fullmatch(block.content.strip())
+        for inline in block.children or ():
+            assert inline.type in {"text", "code_inline", "softbreak"}
+            shown |= {inline.content} if inline.type == "code_inline" else set()
+            assert inline.type != "text" or not re.search(r"@|evil|#\d", inline.content)
+    assert {"@everyone", "[x](https://evil.test)", "<img src=x onerror=alert(1)>", "a\\x7cb"} <= shown
 
 
 def test_every_row_of_a_comment_has_the_columns_of_its_table(nasty: Impact) -> None:
