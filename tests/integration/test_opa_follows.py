@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from opa_client.opa import OpaClient
 
 from tests.support.calls import chat, eventually, plain, recorded, records
 from tests.support.policy_bundles import PolicyAuthor, activate
@@ -136,6 +137,10 @@ def test_it_agrees_with_the_gateway_on_every_recorded_input(gateway, author, opa
     recorded(gateway, "access.denied", principal=stranger.id)
     inputs = [each for each in records(gateway, 500) if each.get("policy_input")]
     assert len(inputs) > 4
+    host, port = opa.url.removeprefix("http://").split(":")
+    with OpaClient(host=host, port=int(port)) as client:  # somebody else's client of OPA
+        answer = client.query_rule(inputs[0]["policy_input"], "govgateway.authz", "decision")
+    assert answer["result"] == opa.decide(inputs[0]["policy_input"])[0]
     for each in inputs:
         decision, revision = opa.decide(each["policy_input"])
         assert revision == each["policy"]["revision"] == "one"
