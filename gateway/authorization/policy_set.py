@@ -5,12 +5,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import orjson
 
 from audit.canonical import canonical
 from gateway.authorization.bindings import BindingIndex
+from gateway.authorization.builtins import ALLOWED_BUILTINS, OPA_BUILTINS
 from gateway.authorization.engine import Reason, System
 from gateway.authorization.manifest import Manifest
 from gateway.authorization.policy_data import PolicyData, check_policy_data
@@ -19,10 +20,14 @@ from gateway.authorization.policy_tree import PolicyTree, read_policy_tree
 from gateway.authorization.probes import probe
 from gateway.authorization.rego import Module, RegoError, new_engine
 from gateway.authorization.rego_ast import check_calls, check_references, packages_of
+from gateway.authorization.rego_exact import check_exact
 from gateway.errors import ConfigError
 
 ENTRY_POINT = "data.govgateway.authz.decision"
 """The rule that decides."""
+
+EngineName = Literal["embedded", "opa"]
+"""Who decides by the policies."""
 
 _STARTS_WITH_FILE = re.compile(r"[^\s:]+\.rego:")
 
@@ -78,17 +83,22 @@ class LoadedPolicySet:
         return new_engine(self.modules, self.data_json)
 
 
-def load_policy_set(directory: Path) -> LoadedPolicySet:
-    """Read, check and try out the policies in `directory`.
+def load_policy_set(directory: Path, *, engine: EngineName = "embedded") -> LoadedPolicySet:
+    """Read, check and try out the policies in `directory`, as `load_policy_tree` does.
 
     Raises:
         ConfigError: a file, rule or entry cannot be used; the message names it, the cause and the remedy.
     """
-    return load_policy_tree(read_policy_tree(directory))
+    return load_policy_tree(read_policy_tree(directory), engine=engine)
 
 
-def load_policy_tree(tree: PolicyTree) -> LoadedPolicySet:
+def load_policy_tree(tree: PolicyTree, *, engine: EngineName = "embedded") -> LoadedPolicySet:
     """Check and try out the policies of a tree.
+
+    Args:
+        tree: the policies.
+        engine: who will decide by them. For OPA, builtins and forms are taken in which the embedded engine, which
+            tries them out here all the same, differs from it.
 
     Raises:
         ConfigError: a file, rule or entry cannot be used; the message names it, the cause and the remedy.
@@ -99,10 +109,13 @@ def load_policy_tree(tree: PolicyTree) -> LoadedPolicySet:
     data = canonical(files.data)
     data_digest = sha256(data).hexdigest()
     try:
-        engine = new_engine(files.modules, data.decode())
-        _check_modules(engine, files)
-        _check_tests(files)
-        probe(engine, ENTRY_POINT, tables)
+        trial = new_engine(files.modules, data.decode())
+        allowed = ALLOWED_BUILTINS if engine == "embedded" else OPA_BUILTINS
+        _check_modules(trial, files, allowed)
+        if engine == "embedded":
+            check_exact(trial)
+        _check_tests(files, allowed)
+        probe(trial, ENTRY_POINT, tables)
     except RegoError as error:
         raise ConfigError(_located(directory, f"{error}. Correct it; until then nothing of it is used.")) from None
     except ConfigError as error:
@@ -122,8 +135,8 @@ def load_policy_tree(tree: PolicyTree) -> LoadedPolicySet:
     )
 
 
-def _check_modules(engine: Any, files: PolicyFiles) -> None:
-    check_calls(engine)
+def _check_modules(engine: Any, files: PolicyFiles, allowed: frozenset[str]) -> None:
+    check_calls(engine, allowed=allowed)
     check_references(engine)
     for name, package in packages_of(engine).items():
         path = package.split(".")[1:]
@@ -136,11 +149,11 @@ def _check_modules(engine: Any, files: PolicyFiles) -> None:
             raise ConfigError(f"{name}:1: data files give {package}, too; data may not stand in for rules.")
 
 
-def _check_tests(files: PolicyFiles) -> None:
+def _check_tests(files: PolicyFiles, allowed: frozenset[str]) -> None:
     """Check the tests: OPA loads them with the policies, so they may not add to a package that decides."""
     engine = new_engine((*files.modules, *files.tests))
     names = frozenset(test.name for test in files.tests)
-    check_calls(engine, tests=names)
+    check_calls(engine, tests=names, allowed=allowed)
     check_references(engine)
     for name, package in packages_of(engine).items():
         if name in names and not package.endswith("_test"):

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from gateway.authorization.builtins import ALLOWED_BUILTINS, BUILTIN_NAMESPACES
+from gateway.authorization.builtins import ALLOWED_BUILTINS, BUILTIN_NAMESPACES, OPA_BUILTINS
 from gateway.errors import ConfigError
 
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -40,8 +40,15 @@ def data_paths(engine: Any) -> set[str]:
     return {path for tree in trees for _, path in (*_data_references(tree.rules), *tree.import_lines)}
 
 
-def check_calls(engine: Any, *, tests: frozenset[str] = frozenset()) -> None:
+def check_calls(
+    engine: Any, *, tests: frozenset[str] = frozenset(), allowed: frozenset[str] = ALLOWED_BUILTINS
+) -> None:
     """Check every call in the modules of an engine. Files in `tests` may use `with`.
+
+    Args:
+        engine: with the modules.
+        tests: names of files.
+        allowed: the builtins that may be called.
 
     Raises:
         ConfigError: a builtin that is not allowed, `with` outside a test, a computed call, or recursion; the
@@ -62,7 +69,7 @@ def check_calls(engine: Any, *, tests: frozenset[str] = frozenset()) -> None:
                     )
                 if kind != "Call":
                     continue
-                called = _called(tree, node, functions)
+                called = _called(tree, node, functions, allowed)
                 if called and caller:
                     callers.setdefault(caller, set()).add(called)
     _check_recursion(callers)
@@ -130,16 +137,21 @@ def _fixed_part(node: Any, pending: list[Any]) -> tuple[str, int]:
     return ".".join(parts), node["Var"]["span"]["line"]
 
 
-def _called(tree: _Tree, call: Any, functions: set[str]) -> str:
+def _called(tree: _Tree, call: Any, functions: set[str], allowed: frozenset[str]) -> str:
     """Return the full name of the function called, empty for a builtin that is allowed."""
     line = call["span"]["line"]
     name = _reference(call["fcn"])
     if name is None:
         raise ConfigError(f"{tree.file}:{line}: a function is called by its plain name, without brackets.")
     root, _, rest = name.partition(".")
-    if root in BUILTIN_NAMESPACES or name in ALLOWED_BUILTINS:
-        if name in ALLOWED_BUILTINS:
+    if root in BUILTIN_NAMESPACES or name in OPA_BUILTINS:
+        if name in allowed:
             return ""
+        if name in OPA_BUILTINS:
+            raise ConfigError(
+                f"{tree.file}:{line}: the builtin {name} differs between the embedded engine and OPA. Remove the "
+                "call, or decide with OPA (policy.engine: opa)."
+            )
         raise ConfigError(
             f"{tree.file}:{line}: the builtin {name} is not allowed here; a decision depends on nothing "
             "but its input and the data. Remove the call, or have the gateway put the fact into the input."
@@ -151,7 +163,7 @@ def _called(tree: _Tree, call: Any, functions: set[str]) -> str:
     ):
         if candidate in functions:
             return candidate
-    near = difflib.get_close_matches(name, ALLOWED_BUILTINS, n=1)
+    near = difflib.get_close_matches(name, allowed, n=1)
     hint = f"did you mean {near[0]}?" if near else "define it, or use a builtin of the list in policies/README.md."
     raise ConfigError(f"{tree.file}:{line}: there is no function {name}; {hint}")
 
@@ -196,7 +208,7 @@ def _import(source: Any, item: Any) -> tuple[str, str]:
         local = source["contents"].encode()[span["start"] : span["end"]].decode(errors="replace")
     if not _IDENTIFIER.fullmatch(local):
         raise ConfigError(f"{source['file']}:{line}: the local name of this import cannot be read.")
-    if local in BUILTIN_NAMESPACES or local in ALLOWED_BUILTINS:
+    if local in BUILTIN_NAMESPACES or local in OPA_BUILTINS:
         raise ConfigError(f"{source['file']}:{line}: the import {local} hides builtins of that name; use 'as'.")
     return local, target
 
@@ -217,7 +229,7 @@ def _function_name(tree: _Tree, rule: Any) -> str:
     name = _reference(head["refr"])
     if name is None:
         raise ConfigError(f"{tree.file}:{line}: a function is named without brackets.")
-    if name in ALLOWED_BUILTINS or name.partition(".")[0] in BUILTIN_NAMESPACES:
+    if name in OPA_BUILTINS or name.partition(".")[0] in BUILTIN_NAMESPACES:
         raise ConfigError(f"{tree.file}:{line}: the function {name} has a builtin's name; rename it.")
     return f"{tree.package}.{name}"
 

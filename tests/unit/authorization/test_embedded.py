@@ -90,7 +90,7 @@ async def test_good_answer_of_the_same_policy_is_taken(misbehaving: Callable[[st
 async def test_rule_that_fails_for_one_input_is_a_deny_for_that_input(
     misbehaving: Callable[[str], EmbeddedEngine],
 ) -> None:
-    engine = misbehaving("to_number(input.action)")
+    engine = misbehaving("sum(input.action)")
     assert await engine.decide(BAD_CALL) is MALFORMED_DENY
     assert (await engine.decide(call())).reasons == ("default_deny",)
 

@@ -13,7 +13,7 @@ test_with_input if { input.x == 1 with input as {"x": 1} }
 test_false := false
 test_undefined if data.govgateway.authz.decision.allow
 test_value := 3
-test_error if to_number("x") == 1
+test_error if 1 % 0 == 1
 todo_test_unrelated if false
 helper_test if false
 """

@@ -2,8 +2,9 @@
 
 import asyncio
 import json
+import ssl
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Self
 
 import uvloop
 
@@ -19,6 +20,13 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 class StandInOpa(ScriptedBackend):
     """Not OPA: a server that answers whatever a test wants."""
+
+    @classmethod
+    def answering(cls, *answers: bytes, tls: ssl.SSLContext | None = None) -> Self:
+        """Return a server that answers the requests of a connection with `answers` in turn, then closes it."""
+        server = super().answering(*answers, tls=tls)
+        assert isinstance(server, cls)
+        return server
 
     def engine(self, **changes: Any) -> OpaEngine:
         """Return an engine that asks this server, with time enough on a busy machine."""
