@@ -137,6 +137,18 @@ def test_every_form_of_the_report_goes_to_a_file(
     assert used[0].id in out.read_text()
 
 
+def test_one_replay_writes_several_forms(
+    reviewed: RunningGateway, used: tuple[AgentFiles, AgentFiles, int], candidate: Path, tmp_path: Path
+) -> None:
+    files = {form: tmp_path / form for form in ("json", "sarif")}
+    wanted = [part for form, file in files.items() for part in ("--write", f"{form}={file}")]
+    assert "Models lost" in impact(reviewed, candidate, *wanted)
+    assert json.loads(files["json"].read_text())["schema"] == "govgateway.policy-impact/1"
+    assert json.loads(files["sarif"].read_text())["version"] == "2.1.0"
+    for wrong in ("json", "pdf=x", "json="):
+        impact(reviewed, candidate, "--write", wrong, code=2)
+
+
 def test_commits_of_a_repository_are_compared_without_checking_them_out(
     reviewed: RunningGateway, tmp_path: Path
 ) -> None:
@@ -156,3 +168,9 @@ def test_commits_of_a_repository_are_compared_without_checking_them_out(
     )
     for name in ("git:main:nowhere", "git:other:policies", "git:--help:policies", "git:main"):
         assert govctl(repository, "policy", "diff", name, "policies", check=False).returncode == 1
+    (policies / "govgateway" / "elsewhere").symlink_to("/etc")
+    subprocess.run([*git, "add", "."], check=True)
+    subprocess.run([*git, "commit", "-q", "-m", "a link"], check=True)
+    refused = govctl(repository, "policy", "diff", "git:HEAD:policies", "policies", check=False)
+    assert refused.returncode == 1
+    assert "govgateway/elsewhere is a link" in refused.stderr

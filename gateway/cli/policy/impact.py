@@ -2,6 +2,7 @@
 
 import secrets
 from enum import StrEnum
+from io import StringIO
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any
@@ -58,6 +59,10 @@ def impact(
     at: Annotated[str, typer.Option(help="Look bindings up for this time, not that of the call; e.g. a date.")] = "",
     output: Annotated[Format, typer.Option("--format", help="How the report is written.")] = Format.TERMINAL,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write the report to.")] = None,
+    write: Annotated[
+        list[str] | None,
+        typer.Option(help="Write it in another form, too: FORMAT=FILE, as json=impact.json. Repeatable."),
+    ] = None,
     fail_on: Annotated[
         list[str] | None,
         typer.Option(help=f"Exit status 3 if there are any, or more than =N: {', '.join(FIGURES)}. Repeatable."),
@@ -70,6 +75,7 @@ def impact(
 ) -> None:
     """Replay recorded decisions by two revisions, and report what would change and for whom."""
     thresholds = _thresholds(fail_on or [])
+    written = [(output, out), *map(_form_and_file, write or [])]
     if records and samples:
         raise typer.BadParameter("--records and --samples are two sources; give one of them.")
     one = open_revision(base) if base else running_revision(load_config(config))
@@ -78,7 +84,8 @@ def impact(
     options = ReplayOptions(as_recorded, moment("--at", at) if at else None, jobs)
     report = _replayed(calls, one, other, options)
     over = crossed(thresholds, report.counts())
-    _write(output, out, report, over, other, price_per_1k)
+    for form, file in written:
+        _write(form, file, report, over, other, price_per_1k)
     if over:
         for each in over:
             errors.print(f"Threshold crossed: {each}.", style="red", markup=False, soft_wrap=True)
@@ -118,6 +125,13 @@ def _thresholds(texts: list[str]) -> list[Threshold]:
         raise typer.BadParameter(str(error), param_hint="--fail-on") from None
 
 
+def _form_and_file(text: str) -> tuple[Format, Path | None]:
+    form, _, file = text.partition("=")
+    if form not in set(Format) or not file:
+        raise typer.BadParameter(f"{text!r} is not FORMAT=FILE; formats are {', '.join(Format)}.", param_hint="--write")
+    return Format(form), Path(file)
+
+
 def _calls(config: Path, records: Path | None, samples: Path | None, since: str) -> list[RecordedCall]:
     if samples:
         return list(read_samples(samples))
@@ -143,8 +157,9 @@ def _write(
         if out is None:
             print_impact(console, report, over, price)
             return
-        with out.open("w", encoding="utf-8") as file:
-            print_impact(Console(file=file, width=160, highlight=False), report, over, price)
+        text = StringIO()
+        print_impact(Console(file=text, width=160, highlight=False), report, over, price)
+        _write_file(out, text.getvalue().encode())
         return
     if output is Format.MARKDOWN:
         content = impact_markdown(report, over, price).encode()
