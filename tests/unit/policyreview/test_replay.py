@@ -1,6 +1,8 @@
 """Replaying: every distinct call once, by what each revision itself says of the caller and the system."""
 
+import os
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -11,7 +13,7 @@ from gateway.authorization.embedded import EmbeddedEngine
 from gateway.authorization.replaying import looked_up_anew
 from gateway.policyreview import replay as replaying
 from gateway.policyreview.recorded import RecordedCall
-from gateway.policyreview.replay import Replayed, ReplayOptions, cases_of, replay
+from gateway.policyreview.replay import Replayed, ReplayError, ReplayOptions, cases_of, replay
 from gateway.policyreview.revisions import Revision
 from tests.unit.policyreview.conftest import NOW, TABLES, call, recorded, revision
 
@@ -94,6 +96,22 @@ def test_processes_decide_as_one_does_and_in_order(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(replaying, "CHUNK", 7)
     assert both(calls, BASE, CANDIDATE, jobs=2) == alone
     assert {each.base.decision.allow for each in alone} == {True, False}
+
+
+def test_a_process_that_ends_is_an_error_and_no_shorter_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(replaying, "IN_PROCESS", 0)
+    base = replace(BASE.policies, revision=_EndsTheProcess())
+    with pytest.raises(ReplayError, match="A process that decides ended"):
+        list(replay(cases_of([recorded(call())], (base,)), base, CANDIDATE.policies, ReplayOptions(jobs=2)))
+
+
+class _EndsTheProcess(str):
+    """A text that ends whatever process unpickles it."""
+
+    __slots__ = ()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os._exit, (1,)
 
 
 def test_progress_adds_up_to_all_cases(monkeypatch: pytest.MonkeyPatch) -> None:
