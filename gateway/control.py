@@ -6,14 +6,12 @@ their pipe; the signing key stays here.
 
 import asyncio
 import contextlib
-import fcntl
 import os
-import shutil
 import signal
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,6 +48,7 @@ from gateway.operator_requests import operator_requests
 from gateway.policy_activation.following import Follower
 from gateway.policy_activation.shadowing import Shadowing
 from gateway.policy_activation.sources import Tls, source_of
+from gateway.process import address_of, bind, only_gateway, remove_old_metrics
 from gateway.reloading import WorkerReload
 from gateway.secrets.reference_store import ReferenceStore
 from gateway.telemetry import metrics
@@ -83,11 +82,11 @@ def run_control(config_path: Path, config: GatewayConfig) -> int:
         ConfigError, IdentityError, AuditError: the gateway cannot start; nothing was served.
     """
     configure_logging(config.telemetry.log_level, config.telemetry.log_format)
-    with _only_gateway(config.state_dir):
-        _remove_old_metrics(config.state_dir / "metrics")
+    with only_gateway(config.state_dir):
+        remove_old_metrics(config.state_dir / "metrics")
         generations = Generations(config_path, config)
         app.trust_bundles(config)  # refused before anything listens
-        data_plane = _bind(config.listener.address, config.listener.port, "listener")
+        data_plane = bind(config.listener.address, config.listener.port, "listener")
         # Before the other sockets are opened, so that the workers do not inherit them.
         supervisor = Supervisor(
             run_worker,
@@ -95,10 +94,10 @@ def run_control(config_path: Path, config: GatewayConfig) -> int:
             config.listener.workers,
             (str(config_path.resolve()), config.listener.workers),
         )
-        operations = _bind(config.operations.address, config.operations.port, "operations")
-        admin = _bind(config.admin.address, config.admin.port, "admin") if config.admin.enabled else None
+        operations = bind(config.operations.address, config.operations.port, "operations")
+        admin = bind(config.admin.address, config.admin.port, "admin") if config.admin.enabled else None
         served = config.identity.endpoint
-        endpoint = _bind(served.address, served.port, "identity.endpoint") if served.enabled else None
+        endpoint = bind(served.address, served.port, "identity.endpoint") if served.enabled else None
         control = ControlProcess(generations, admin, operations, endpoint)
         status = asyncio.run(control.main(supervisor, data_plane))
         signal.signal(signal.SIGTERM, signal.SIG_IGN)  # everything is on disk: a second signal changes nothing
@@ -171,8 +170,8 @@ class ControlProcess:
             if self._admin_socket is not None:
                 self._admin = self._admin_server(self._admin_socket)
                 await self._admin.start()
-            _log.info("ready", address=_address(data_plane), workers=self.config.listener.workers)
-            print(f"Ready: https://{_address(data_plane)}", flush=True)  # noqa: T201 - for the person who started it
+            _log.info("ready", address=address_of(data_plane), workers=self.config.listener.workers)
+            print(f"Ready: https://{address_of(data_plane)}", flush=True)  # noqa: T201 - for the person who started it
             await local.start()
             tasks = [asyncio.create_task(self._housekeeping())]
             if self._follower is not None:
@@ -276,6 +275,9 @@ class ControlProcess:
             },
         )
         self._generations.record_unsafe()
+        activated = self._generations.policies.unrecorded
+        if activated is not None:
+            entry = self._audit.append("policy.activated", activated)
         await entry.durable()
 
     # listeners
@@ -381,11 +383,19 @@ class ControlProcess:
             elif now - worker.heard > SILENCE_SECONDS:
                 parts[name] = Part(ready=False, detail=f"no sign of life for {now - worker.heard:.0f} seconds")
             else:
-                parts[name] = Part(ready=True)
+                parts[name] = self._generation_part(worker.status)
                 for part in ("audit", "registry"):
                     said = worker.status.get(part, {"ready": True, "detail": ""})
                     parts[f"{name}.{part}"] = Part(bool(said["ready"]), str(said["detail"]))
         return {name: Part(part.ready, "" if part.ready else part.detail) for name, part in parts.items()}
+
+    def _generation_part(self, status: Mapping[str, Any]) -> Part:
+        """Whether a worker decides by the active revision; just after a change its report may be older."""
+        wanted, found = self.policies.revision, status.get("policy_revision")
+        settled = time.monotonic() - self._generations.taken_at > SILENCE_SECONDS
+        if found in {wanted, None} or not settled:
+            return Part(ready=True)
+        return Part(ready=False, detail=f"it decides by revision {found}, not {wanted}; restart the gateway")
 
     def status(self) -> dict[str, Any]:
         """Return the state of every part, for the control plane."""
@@ -442,49 +452,3 @@ def _identity(config: GatewayConfig, audit: AuditLog) -> GatewayIdentity:
 
         return SpireIdentity(config, audit)
     return IdentityServices(config, audit)
-
-
-def _bind(address: str, port: int, section: str) -> socket.socket:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((address, port))
-    except OSError as error:
-        sock.close()
-        raise ConfigError(
-            f"{section}: cannot listen on {address} port {port}: {error.strerror}. "
-            f"Choose another {section}.port, or stop what uses it."
-        ) from error
-    return sock
-
-
-def _address(sock: socket.socket) -> str:
-    address, port = sock.getsockname()[:2]
-    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
-
-
-def _remove_old_metrics(directory: Path) -> None:
-    """Remove what gateways left behind that were killed."""
-    for left in directory.glob("*"):
-        if left.name != str(os.getpid()):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _only_gateway(state_dir: Path) -> Iterator[None]:
-    """Hold the state directory: one gateway at a time."""
-    state_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-    path = state_dir / "gateway.pid"
-    with path.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            file.seek(0)
-            raise ConfigError(
-                f"Another gateway (process {file.read().strip() or '?'}) runs on {state_dir}. Stop it first."
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield

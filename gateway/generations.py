@@ -6,6 +6,7 @@ fails before that leaves everything as it was.
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from gateway.policy_activation.policies import ActivePolicies
 from gateway.policy_activation.store import Activation
 from gateway.reloading import WorkerReload
 from gateway.runtime import Runtime
+from gateway.telemetry import metrics
 from identity.bundle import TrustBundle
 from identity.errors import IdentityError
 
@@ -44,6 +46,12 @@ class Generations:
         config_path: the configuration file.
         config: as it was read at the start.
 
+    Attributes:
+        policies: which revision is active.
+        engines: the OPA servers that this process runs.
+        runtime: the running generation, as this process uses it.
+        taken_at: when it was taken (monotonic seconds).
+
     Raises:
         ConfigError: configuration or policies cannot be used.
     """
@@ -60,6 +68,7 @@ class Generations:
         self._audit: AuditLog
         self._identity: GatewayIdentity
         self._taken: Callable[[], None] = _nothing
+        self.taken_at = time.monotonic()
 
     def attach(
         self, audit: AuditLog, identity: GatewayIdentity, workers: WorkerReload, taken: Callable[[], None]
@@ -170,6 +179,7 @@ class Generations:
             candidate = await asyncio.to_thread(check)
             activation = candidate.activation(time=self._now(), by=by, rollback=rollback, reason=reason)
             await self._switch(self.config, candidate, activation, None)
+            metrics.POLICY_ACTIVATIONS.labels("rolled-back" if rollback else "activated").inc()
             _log.info("policy-activated", by=by, policy_revision=activation.revision, rollback=rollback)
             return activation
 
@@ -200,6 +210,7 @@ class Generations:
                 if activation is not None:
                     self.policies.take(candidate, activation)
                 workers = await self.workers.commit(number, {"tls": self._identity.tls()})
+                self.taken_at = time.monotonic()
         app.retire_runtime(before)
         self._taken()
         return workers
@@ -221,6 +232,7 @@ class Generations:
             yield
         except (ConfigError, IdentityError) as error:
             _log.error(record_type.replace(".", "-"), cause=str(error), **fields)
+            metrics.POLICY_ACTIVATIONS.labels("refused").inc()
             with contextlib.suppress(AuditUnavailableError):
                 self._audit.append(record_type, {**fields, "cause": str(error)[:2000]})
             raise ConfigError(str(error)) from error

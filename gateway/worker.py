@@ -119,6 +119,7 @@ class Worker:
                 with suppress(asyncio.CancelledError):
                     await task
             await self._store_usage(registry)
+            await self._take_shadow("")
         finally:
             await upstream.close()
             await audit.close()
@@ -189,7 +190,7 @@ class Worker:
             except ConfigError as error:
                 _log.error("shadow-refused", detail=str(error))
                 return
-            self._pipeline.shadow = Shadow(policies, digest, system_clock)
+            self._pipeline.shadow = Shadow(policies, digest, system_clock, _count_shadowed)
 
     async def _build(self, config: GatewayConfig, generation: dict[str, Any]) -> Runtime:
         """Build what the control process checked: the same file, the same policies."""
@@ -301,6 +302,10 @@ class Worker:
         self._cache.hits = self._cache.misses = 0
         metrics.CACHE.labels("hit").inc(hits)
         metrics.CACHE.labels("miss").inc(misses)
+
+
+def _count_shadowed(change: str) -> None:
+    metrics.POLICY_SHADOW.labels(change).inc()
 
 
 def _with_workers(config: GatewayConfig, workers: int) -> GatewayConfig:

@@ -51,7 +51,8 @@ def policy_routes(access: AccessControl, generations: Generations, shadowing: Sh
     policies = generations.policies
     may_read = Depends(access.requires("admin.policy.read"))
     may_activate = Depends(access.requires("admin.policy.activate"))
-    may_roll_back = Depends(access.requires("admin.policy.rollback"))
+    rolls_back = access.requires("admin.policy.rollback")
+    may_roll_back = Depends(rolls_back)
     may_shadow = Depends(access.requires("admin.policy.shadow"))
     follows = access.requires("admin.policy.bundle")
 
@@ -69,8 +70,10 @@ def policy_routes(access: AccessControl, generations: Generations, shadowing: Sh
     ) -> Activation:
         content = await request.body()
         source = f"control plane: {caller.peer.id}"
-        if rollback and not reason.strip():
-            raise RequestError("A rollback needs a reason.", remedy="Give it as ?reason=…", code="reason-missing")
+        if rollback:
+            await rolls_back(request)
+            if not reason.strip():
+                raise RequestError("A rollback needs a reason.", remedy="Give it as ?reason=…", code="reason-missing")
         with _refused():
             return await generations.activate(content, source, caller.peer.id, rollback=rollback, reason=reason)
 

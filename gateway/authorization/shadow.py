@@ -7,7 +7,7 @@ belongs to that thread; when it cannot keep up, calls are left out and counted.
 import queue
 import threading
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,6 +28,10 @@ SAMPLES = 20
 """Differences kept whole."""
 
 OTHERS = "(others)"
+
+
+def _ignore(_change: str) -> None:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +96,17 @@ class Shadow:
         policies: the candidate.
         digest: of its bundle.
         clock: the time, for grants that end.
+        on_decided: told of each call decided by both what differed, `none` if nothing did; from the candidate's thread.
     """
 
-    def __init__(self, policies: LoadedPolicySet, digest: str, clock: Clock) -> None:
+    def __init__(
+        self, policies: LoadedPolicySet, digest: str, clock: Clock, on_decided: Callable[[str], None] = _ignore
+    ) -> None:
         self.digest = digest
         self.revision = policies.revision
         self._policies = policies
         self._clock = clock
+        self._on_decided = on_decided
         self._queue: queue.Queue[tuple[Sequence[PolicyInput], Decision, int] | None] = queue.Queue(QUEUED)
         self._report = ShadowReport()
         self._lock = threading.Lock()
@@ -154,6 +162,7 @@ class Shadow:
     def _note(self, policy_input: PolicyInput, decision: Decision, anew: Decision) -> None:
         self._report.decided += 1
         found = compare(decision, anew)
+        self._on_decided("none" if found is None else found[0])
         if found is None:
             return
         change, reason = found

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from gateway.authorization.policy_set import LoadedPolicySet
 from gateway.config.policy import Policy
@@ -26,6 +27,9 @@ class Active:
 class ActivePolicies:
     """Which revision is active. Changed only by `take`, between two turns of the event loop.
 
+    Attributes:
+        unrecorded: the record of an activation that `start` made, before the audit log was open.
+
     Args:
         store: the revisions.
         now: UNIX seconds.
@@ -35,6 +39,7 @@ class ActivePolicies:
         self.store = store
         self._now = now
         self._active: Active | None = None
+        self.unrecorded: dict[str, Any] | None = None
         self._news = asyncio.Event()
         self._waiting = 0
 
@@ -57,6 +62,7 @@ class ActivePolicies:
             activation = history.active
             if activation is None or activation.digest != candidate.digest:
                 activation = candidate.activation(time=self._now(), by="start")
+                self.unrecorded = activation.record(history.active)
                 self.store.record(activation)
         self._active = Active(activation, candidate.policies)
         return candidate

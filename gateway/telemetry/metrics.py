@@ -18,6 +18,10 @@ REQUEST_SECONDS = Histogram(
 DECISIONS = Counter("govgateway_decisions_total", "Policy decisions.", ["outcome"])
 DENIALS = Counter("govgateway_denials_total", "Calls refused, by problem type and reason code.", ["problem", "reason"])
 CACHE = Counter("govgateway_decision_cache_total", "Look-ups in the decision cache.", ["result"])
+POLICY_ACTIVATIONS = Counter("govgateway_policy_activations_total", "Revisions and what became of them.", ["outcome"])
+POLICY_SHADOW = Counter(
+    "govgateway_policy_shadow_decisions_total", "Calls a watched candidate decided, by what differed.", ["change"]
+)
 UPSTREAM_SECONDS = Histogram(
     "govgateway_upstream_head_seconds", "From sending a call to the head of the answer.", ["backend"], buckets=_LATENCY
 )

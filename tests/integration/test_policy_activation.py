@@ -23,6 +23,9 @@ MODEL = "example-chat"
 def author(tmp_path_factory: pytest.TempPathFactory) -> PolicyAuthor:
     author = PolicyAuthor(tmp_path_factory.mktemp("author"), ROOT / "policies")
     author.bind("team:approvers", ["policy-approver"])
+    author.bind("team:activators", ["activator"])
+    only = {"actions": ["admin.policy.activate"], "resources": ["*"]}
+    author.edit("roles", lambda table: {**table, "activator": {"permissions": [only]}})
     return author
 
 
@@ -125,6 +128,18 @@ def test_an_approver_activates_and_goes_back_over_the_control_plane(gateway, aut
     with control_plane(gateway, caller) as client:
         assert client.post("/v1/policy/activate", content=bundle.read_bytes()).status_code == 403
         assert client.get("/v1/policy/bundles/govgateway.tar.gz").status_code == 403
+
+
+def test_who_may_only_go_forward_does_not_go_back(gateway, author):
+    older = author.build("forward-only", serial=0)
+    only = gateway.register("agent/pipeline", team="activators")
+    with control_plane(gateway, only) as client:
+        content = older.read_bytes()
+        answer = client.post("/v1/policy/activate", params={"rollback": "true", "reason": "x"}, content=content)
+        assert answer.status_code == 403
+        assert client.post("/v1/policy/rollback", json={"reason": "x"}).status_code == 403
+        assert "older" in client.post("/v1/policy/activate", content=content).json()["detail"]
+    assert active(gateway)["revision"] == "first"
 
 
 # Refusals: the old one still serves

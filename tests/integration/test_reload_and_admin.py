@@ -51,6 +51,12 @@ def admin(reloadable: RunningGateway, operator: AgentFiles):
         yield client
 
 
+def test_what_the_gateway_starts_with_is_on_record(reloadable):
+    started = recorded(reloadable, "policy.activated", principal="start")
+    assert started["policy"] == recorded(reloadable, "gateway.started")["policy"]
+    assert started["source"] == str(reloadable.directory / "policies")
+
+
 def control_plane(gateway: RunningGateway, agent: AgentFiles) -> httpx.Client:
     return httpx.Client(
         base_url=f"https://localhost:{gateway.admin_port}", verify=agent.tls(), trust_env=False, timeout=PATIENCE
