@@ -1,6 +1,11 @@
-"""The embedded policy engine: Rego in the process, and a deny for whatever a policy or it does wrong."""
+"""The embedded policy engine: Rego in the process, and a deny for whatever a policy or it does wrong.
+
+The engine cannot be interrupted. A decision that took too long is a deny as well, but the process has waited for it;
+what keeps that from happening are the trials when policies are loaded (`gateway.authorization.probe_time`).
+"""
 
 import threading
+import time
 from collections.abc import Callable
 
 import orjson
@@ -8,6 +13,7 @@ import orjson
 from gateway.authorization.decision_form import MALFORMED_DENY, MalformedDecisionError, parse_decision
 from gateway.authorization.engine import Decision, PolicyInput
 from gateway.authorization.policy_set import ENTRY_POINT, LoadedPolicySet
+from gateway.authorization.probe_time import DECISION_SECONDS
 from gateway.authorization.rego import EnginePanicError, RegoError, evaluate
 
 
@@ -43,7 +49,10 @@ class EmbeddedEngine:
             return self._malformed("the engine was called from a thread that it does not belong to")
         try:
             text = orjson.dumps(policy_input).decode()
-            return parse_decision(evaluate(self._engine, ENTRY_POINT, text))
+            # The processor's time: a busy machine makes no policy slower.
+            start = time.thread_time()
+            answer = evaluate(self._engine, ENTRY_POINT, text)
+            return _in_time(parse_decision(answer), time.thread_time() - start)
         except MalformedDecisionError as error:
             return self._malformed(str(error))
         except EnginePanicError as error:
@@ -58,3 +67,11 @@ class EmbeddedEngine:
         self.malformed += 1
         self._on_malformed(detail)
         return MALFORMED_DENY
+
+
+def _in_time(decision: Decision, spent: float) -> Decision:
+    if spent > DECISION_SECONDS:
+        raise MalformedDecisionError(
+            f"the decision took {spent * 1000:.0f} ms; it may take {DECISION_SECONDS * 1000:.0f}"
+        )
+    return decision

@@ -17,6 +17,7 @@ from gateway.authorization.manifest import Manifest
 from gateway.authorization.policy_data import PolicyData, check_policy_data
 from gateway.authorization.policy_files import PolicyFiles, parse_policy_files
 from gateway.authorization.policy_tree import PolicyTree, read_policy_tree
+from gateway.authorization.probe_time import check_time
 from gateway.authorization.probes import probe
 from gateway.authorization.rego import Module, RegoError, new_engine
 from gateway.authorization.rego_ast import check_calls, check_references, packages_of
@@ -115,6 +116,7 @@ def load_policy_tree(tree: PolicyTree, *, engine: EngineName = "embedded") -> Lo
         if engine == "embedded":
             check_exact(trial)
         _check_tests(files, allowed)
+        check_time(files.modules, files.data, ENTRY_POINT)
         probe(trial, ENTRY_POINT, tables)
     except RegoError as error:
         raise ConfigError(_located(directory, f"{error}. Correct it; until then nothing of it is used.")) from None
