@@ -51,14 +51,17 @@ def new_engine(modules: Sequence[Module], data_json: str = "{}") -> Any:
     return engine
 
 
-def evaluate(engine: Any, rule: str, input_json: str) -> Any:
+def evaluate(engine: Any, rule: str, input_json: str | None) -> Any:
     """Return the value of `rule` for this input, as `json.loads` would; None where it is undefined.
+
+    Without an input, `input` is the engine's last one, and undefined in a new engine.
 
     Raises:
         RegoError: the evaluation failed, or the engine panicked; a panicked engine must not be used again.
     """
     try:
-        engine.set_input_json(input_json)
+        if input_json is not None:
+            engine.set_input_json(input_json)
         text = engine.eval_rule_as_json(rule)
     except Exception as error:
         if str(error).startswith("not a valid rule path"):

@@ -260,21 +260,3 @@ def _nodes(node: Any) -> Iterator[tuple[str, Any]]:
                 pending.append(value)
         elif isinstance(current, list):
             pending.extend(current)
-
-
-def find_test_rules(engine: Any) -> list[tuple[str, str]]:
-    """Return file and full name of each rule whose name starts with `test_`, each once, in order."""
-    found: dict[tuple[str, str], None] = {}
-    for tree in _trees(engine):
-        for rule in tree.rules:
-            for refr in _rule_references(rule):
-                name = _reference(refr)
-                if name is not None and name.startswith("test_"):
-                    found[(tree.file, f"{tree.package}.{name}")] = None
-    return list(found)
-
-
-def _rule_references(rule: Any) -> Iterator[Any]:
-    head = rule["Spec"]["head"].get("Compr") if "Spec" in rule else None
-    if head:
-        yield head["refr"]

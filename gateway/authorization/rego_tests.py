@@ -1,13 +1,16 @@
 """Runs the Rego tests beside the policies in the engine that decides, with the verdicts of `opa test`."""
 
+import re
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import orjson
 
 from gateway.authorization.policy_set import LoadedPolicySet
 from gateway.authorization.rego import EnginePanicError, Module, RegoError, evaluate, new_engine
-from gateway.authorization.rego_ast import find_test_rules
+from gateway.authorization.rego_test_rules import RegoTestRule, separate_tests
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,35 +19,88 @@ class RegoTestResult:
 
     Attributes:
         file: file of the test, relative to the policy directory.
-        name: full name of the rule, for instance `data.govgateway.authz_test.test_default_deny`.
-        passed: whether the rule is true.
+        name: full name of the rule, for instance `data.govgateway.authz_test.test_default_deny`; a second
+            definition of the same name ends in `#01`.
+        passed: whether the rule is true, or skipped.
         detail: why it did not pass; empty if it did.
+        line: line of the rule.
+        skipped: whether the rule is a `todo_test_…`, which is not evaluated.
+        seconds: how long the evaluation took.
     """
 
     file: str
     name: str
     passed: bool
     detail: str = ""
+    line: int = 0
+    skipped: bool = False
+    seconds: float = 0.0
 
 
-def run_rego_tests(policies: LoadedPolicySet) -> tuple[RegoTestResult, ...]:
+class EngineWatcher(Protocol):
+    """Sees each engine that tests run in."""
+
+    def begin(self, engine: Any) -> None:
+        """Take note of an engine before it evaluates anything."""
+
+    def end(self, engine: Any) -> None:
+        """Take note of an engine that evaluated the tests, or panicked."""
+
+
+def run_rego_tests(
+    policies: LoadedPolicySet, *, wanted: re.Pattern[str] | None = None, watcher: EngineWatcher | None = None
+) -> tuple[RegoTestResult, ...]:
     """Evaluate every rule whose name starts with `test_`, in the order of the files.
 
     A rule passes if it is true. Anything else fails it: false, undefined, another value, an error.
+
+    Args:
+        policies: with their tests.
+        wanted: what the full names of the tests to run match, anywhere in them; None runs all.
+        watcher: sees the engines.
     """
-    return tuple(_results(policies))
+    return tuple(_results(policies, wanted, watcher))
 
 
-def _results(policies: LoadedPolicySet) -> Iterator[RegoTestResult]:
-    modules: tuple[Module, ...] = (*policies.modules, *policies.tests)
-    engine = new_engine(modules, policies.data_json)
-    for file, name in find_test_rules(engine):
-        try:
-            value = evaluate(engine, name, "{}")
-        except RegoError as error:
-            if isinstance(error, EnginePanicError):
-                engine = new_engine(modules, policies.data_json)
-            yield RegoTestResult(file, name, False, str(error))
+def _results(
+    policies: LoadedPolicySet, wanted: re.Pattern[str] | None, watcher: EngineWatcher | None
+) -> Iterator[RegoTestResult]:
+    modules, rules = separate_tests((*policies.modules, *policies.tests))
+    engine = _engine(modules, policies.data_json, watcher)
+    for rule in rules:
+        if wanted is not None and not wanted.search(rule.name.partition("#")[0]):
             continue
-        detail = "" if value is True else "undefined" if value is None else orjson.dumps(value).decode()
-        yield RegoTestResult(file, name, value is True, detail)
+        if rule.todo:
+            yield RegoTestResult(rule.file, rule.name, True, line=rule.line, skipped=True)
+            continue
+        started = time.perf_counter()
+        passed, detail, panicked = _verdict(engine, rule)
+        seconds = time.perf_counter() - started
+        yield RegoTestResult(rule.file, rule.name, passed, detail, rule.line, seconds=seconds)
+        if panicked:
+            if watcher:
+                watcher.end(engine)
+            engine = _engine(modules, policies.data_json, watcher)
+    if watcher:
+        watcher.end(engine)
+
+
+def _engine(modules: tuple[Module, ...], data_json: str, watcher: EngineWatcher | None) -> Any:
+    engine = new_engine(modules, data_json)
+    if watcher:
+        watcher.begin(engine)
+    return engine
+
+
+def _verdict(engine: Any, rule: RegoTestRule) -> tuple[bool, str, bool]:
+    """Return whether a test passes, why not, and whether the engine panicked over it."""
+    if rule.cases:
+        # OPA fails a case that has no value; here it would be missing, and the test would pass.
+        return False, "the cases of a test cannot be told apart here; write one rule for each, or use 'every'", False
+    try:
+        value = evaluate(engine, rule.rule, None)
+    except RegoError as error:
+        return False, str(error), isinstance(error, EnginePanicError)
+    if value is True:
+        return True, "", False
+    return False, "undefined" if value is None else orjson.dumps(value).decode(), False

@@ -1,7 +1,10 @@
 """The runner of Rego tests tells a passing test from everything else."""
 
+import re
+from pathlib import Path
+
 from gateway.authorization.policy_set import load_policy_set
-from gateway.authorization.rego_tests import run_rego_tests
+from gateway.authorization.rego_tests import RegoTestResult, run_rego_tests
 from tests.unit.authorization.conftest import WritePolicies
 
 DENY = """package govgateway.authz
@@ -29,7 +32,9 @@ def test_only_a_true_rule_passes(policy_directory: WritePolicies) -> None:
         "test_undefined": False,
         "test_value": False,
         "test_error": False,
+        "todo_test_unrelated": True,
     }
+    assert [name for name, result in results.items() if result.skipped] == ["todo_test_unrelated"]
     assert results["test_false"].detail == "false"
     assert results["test_undefined"].detail == "undefined"
     assert results["test_value"].detail == "3"
@@ -38,3 +43,26 @@ def test_only_a_true_rule_passes(policy_directory: WritePolicies) -> None:
 
 def test_policies_without_tests_have_no_results(policy_directory: WritePolicies) -> None:
     assert run_rego_tests(load_policy_set(policy_directory(**{"govgateway/authz/a.rego": DENY}))) == ()
+
+
+def test_each_definition_of_a_test_has_its_own_verdict_and_line(policy_directory: WritePolicies) -> None:
+    tests = "package govgateway.authz_test\n\ntest_twice if true\n\ntest_twice if false\ntest_twice_01 if true\n"
+    directory = policy_directory(**{"govgateway/authz/a.rego": DENY, "govgateway/authz/a_test.rego": tests})
+    results = [(each.name.rpartition(".")[2], each.line, each.passed) for each in run(directory)]
+    assert results == [("test_twice", 3, True), ("test_twice#01", 5, False), ("test_twice_01", 6, True)]
+
+
+def test_names_are_matched_anywhere_and_with_their_package(policy_directory: WritePolicies) -> None:
+    directory = policy_directory(**{"govgateway/authz/a.rego": DENY, "govgateway/authz/a_test.rego": TESTS})
+    policies = load_policy_set(directory)
+
+    def names(pattern: str) -> list[str]:
+        return [each.name.rpartition(".")[2] for each in run_rego_tests(policies, wanted=re.compile(pattern))]
+
+    assert names("test_(true|false)$") == ["test_true", "test_false"]
+    assert names("^data.govgateway.authz_test.test_v") == ["test_value"]
+    assert names("^test_true") == []
+
+
+def run(directory: Path) -> tuple[RegoTestResult, ...]:
+    return run_rego_tests(load_policy_set(directory))

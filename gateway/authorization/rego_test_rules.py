@@ -1,0 +1,125 @@
+"""Finds the test rules of a policy set as `opa test` does: each definition of a test is a test of its own."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from gateway.authorization.rego import Module, new_engine
+
+TEST, TODO = "test_", "todo_test_"
+
+_Step = tuple[str, int, int]
+"""A part of a rule's name, and where it starts and ends in the source (bytes)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RegoTestRule:
+    """One definition of a test.
+
+    Attributes:
+        file: file it is in.
+        line: line it is at.
+        name: full name; the second definition of `data.a.test_b` in a package is `data.a.test_b#01`.
+        rule: full name of the rule that has its value in the modules returned with it.
+        todo: whether the test is skipped.
+        cases: whether the rule has one value for each of its cases.
+    """
+
+    file: str
+    line: int
+    name: str
+    rule: str
+    todo: bool
+    cases: bool
+
+
+def separate_tests(modules: Sequence[Module]) -> tuple[tuple[Module, ...], list[RegoTestRule]]:
+    """Return the test rules in the order of the modules, and the modules with a rule of its own for each of them.
+
+    Definitions of one name would add up to one value. Lines stay what they are.
+
+    Raises:
+        gateway.authorization.rego.RegoError: a module does not parse.
+    """
+    found: list[RegoTestRule] = []
+    seen: dict[str, int] = {}
+    renamed: dict[str, list[tuple[int, int, str]]] = {}
+    texts = "".join(module.text for module in modules)
+    for syntax in orjson.loads(new_engine(modules).get_ast_as_json()):
+        file = syntax["source"]["file"]
+        package = ".".join(["data", *(name for name, _, _ in _ground(syntax["ast"]["package"]["refr"])[0])])
+        for rule in syntax["ast"]["rules"]:
+            test = _test_of(rule)
+            if test is None:
+                continue
+            steps, line, cases = test
+            name = f"{package}.{'.'.join(step for step, _, _ in steps)}"
+            last, start, end = steps[-1]
+            todo = last.startswith(TODO)
+            number = seen.get(name, 0)
+            seen[name] = number + 1
+            if not number or todo:
+                found.append(RegoTestRule(file, line, name, name, todo, cases))
+                continue
+            own = f"{last}_{number:02d}"
+            while own in texts:
+                own += "_"
+            renamed.setdefault(file, []).append((start, end, own))
+            rule_name = name.removesuffix(last) + own
+            found.append(RegoTestRule(file, line, f"{name}#{number:02d}", rule_name, todo, cases))
+    return tuple(_rename(module, renamed.get(module.name, ())) for module in modules), found
+
+
+def _test_of(rule: Any) -> tuple[list[_Step], int, bool] | None:
+    """Return the name of a test up to its part with the prefix, its line, and whether it has cases."""
+    if "Default" in rule:
+        kind, head = "Default", rule["Default"]
+    else:
+        ((kind, head),) = rule["Spec"]["head"].items()
+    steps, computed = _ground(head["refr"])
+    for length, (name, _, _) in enumerate(steps, start=1):
+        if name.startswith((TEST, TODO)):
+            return steps[:length], head["span"]["line"], computed and kind == "Compr"
+    return None
+
+
+def _ground(reference: Any) -> tuple[list[_Step], bool]:
+    """Return the parts of a reference up to its first computed one, and whether there is one."""
+    ground: list[_Step] = []
+    for step in _steps(reference):
+        if step is None:
+            return ground, True
+        ground.append(step)
+    return ground, False
+
+
+def _steps(reference: Any) -> Iterator[_Step | None]:
+    """Yield the parts of a reference from its start, None for a computed one."""
+    match reference:
+        case {"Var": {"value": str(name), "span": {"start": int(start), "end": int(end)}}}:
+            yield name, start, end
+        case {"RefDot": {"refr": inner, "field": [{"start": int(start), "end": int(end)}, str(name)]}}:
+            yield from _steps(inner)
+            yield name, start, end
+        case {
+            "RefBrack": {
+                "refr": inner,
+                "index": {"String": {"value": str(name), "span": {"start": int(start), "end": int(end)}}},
+            }
+        }:
+            yield from _steps(inner)
+            yield name, start, end
+        case {"RefBrack": {"refr": inner}}:
+            yield from _steps(inner)
+            yield None
+        case _:
+            yield None
+
+
+def _rename(module: Module, names: Sequence[tuple[int, int, str]]) -> Module:
+    text = module.text.encode()
+    for start, end, name in reversed(names):
+        text = text[:start] + name.encode() + text[end:]
+    return Module(module.name, text.decode())

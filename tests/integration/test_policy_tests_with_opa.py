@@ -1,0 +1,129 @@
+"""The Rego tests get the verdicts of `opa test`: the starter policies' own, and odd ones."""
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from gateway.authorization.policy_set import LoadedPolicySet, load_policy_set
+from gateway.authorization.rego_tests import run_rego_tests
+
+pytestmark = pytest.mark.interop
+
+ROOT = Path(__file__).resolve().parents[2]
+POLICIES = ROOT / "policies"
+
+DECISION = """package govgateway.authz
+
+default decision := {"allow": false, "reasons": ["default_deny"], "obligations": [], "cache_seconds": 0}
+
+test_beside_the_rules if not decision.allow
+"""
+ODD = """package govgateway.odd_test
+
+test_true if not data.govgateway.authz.decision.allow
+test_false := false
+test_undefined if data.govgateway.authz.decision.allow
+test_number := 3
+test_text := "true"
+test_null := null
+test_object := {}
+test_set contains 1 if true
+test_empty_set contains 1 if false
+test_divides_by_zero if 1 % 0 == 1
+test_no_input if not input
+test_input_is_no_object if input == {}
+test_input_replaced if input.x == 1 with input as {"x": 1}
+test_input_part_replaced if input.x.y == 1 with input.x.y as 1
+test_rule_replaced if data.govgateway.authz.decision == 1 with data.govgateway.authz.decision as 1
+test_data_replaced if data.govgateway.roles.a == 1 with data.govgateway.roles as {"a": 1}
+test_twice if true
+test_twice if false
+test_first_of_two_fails if false
+test_first_of_two_fails if true
+default test_default := true
+test_default := false if false
+default test_default_alone := false
+test_two_values := 1 if true
+test_two_values := 2 if true
+test_else := false if 1 == 2 else := true
+test_named.further if true
+named.test_further if true
+named.test_false if false
+test_case[name] if { some name in ["a", "b"]; name == "a" }
+todo_test_false if false
+todo_test_true if true
+todo_test_error if 1 % 0 == 1
+helper_test if false
+"""
+ANOTHER = """package govgateway.another_test
+
+test_true if data.govgateway.odd_test.test_true
+test_of_data if count(data.govgateway.roles) == 0
+test_twice if true
+"""
+
+Verdict = tuple[str, str]
+
+
+@pytest.fixture(scope="module")
+def opa() -> str:
+    found = shutil.which("opa", path=f"{ROOT / '.interop' / 'bin'}:{os.environ['PATH']}")
+    if found is None:
+        pytest.fail("opa is not installed; deploy/interop.sh installs it")
+    return found
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Path:
+    files = {"decision.rego": DECISION, "odd_test.rego": ODD, "another_test.rego": ANOTHER}
+    for name, text in files.items():
+        path = tmp_path / "policies" / "govgateway" / "authz" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "policies" / "govgateway" / "roles").mkdir()
+    (tmp_path / "policies" / "govgateway" / "roles" / "data.yaml").write_text("{}\n")
+    return tmp_path / "policies"
+
+
+def of_opa(opa: str, directory: Path, *options: str) -> set[Verdict]:
+    command = (opa, "test", "--format=json", *options, str(directory))
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
+    assert done.stdout, done.stderr
+    return {(f"{entry['package']}.{entry['name']}", _verdict(entry)) for entry in json.loads(done.stdout)}
+
+
+def ours(policies: LoadedPolicySet) -> set[Verdict]:
+    return {
+        (result.name, "skipped" if result.skipped else "passed" if result.passed else "failed")
+        for result in run_rego_tests(policies)
+    }
+
+
+def _verdict(entry: dict[str, object]) -> str:
+    return "skipped" if entry.get("skip") else "failed" if entry.get("fail") or entry.get("error") else "passed"
+
+
+def test_the_starter_policies_get_the_verdicts_of_opa(opa: str) -> None:
+    verdicts = ours(load_policy_set(POLICIES))
+    assert verdicts == of_opa(opa, POLICIES)
+    assert {verdict for _, verdict in verdicts} == {"passed"}
+
+
+def test_odd_tests_get_the_verdicts_of_opa(opa: str, odd: Path) -> None:
+    verdicts = ours(load_policy_set(odd))
+    assert verdicts == of_opa(opa, odd)
+    assert {verdict for _, verdict in verdicts} == {"passed", "failed", "skipped"}
+
+
+def test_cases_that_opa_passes_fail_here_and_say_so(opa: str, odd: Path) -> None:
+    path = odd / "govgateway" / "authz" / "cases_test.rego"
+    path.write_text('package govgateway.cases_test\n\ntest_case[name] if some name in ["a", "b"]\n')
+    name = "data.govgateway.cases_test.test_case"
+    assert (name, "passed") in of_opa(opa, odd)
+    (result,) = (each for each in run_rego_tests(load_policy_set(odd)) if each.name == name)
+    assert not result.passed
+    assert "write one rule for each" in result.detail
