@@ -257,7 +257,8 @@ def _separators(node: Any) -> str | None:
     items = [_text(item) for item in node["Array"]["items"]] if "Array" in node else [None]
     if not items:
         return ""
-    return items[0] if len(items) == 1 and items[0] is not None and len(items[0]) == 1 else None
+    only = items[0] if len(items) == 1 else None
+    return only if only is not None and len(only) == 1 and only.isascii() else None
 
 
 def _path(node: Any) -> str:

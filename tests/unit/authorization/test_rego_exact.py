@@ -64,6 +64,7 @@ REFUSED = {
     "x if glob.match(`[^a]`, null, input.action)": "the pattern of glob.match",
     "x if glob.match(`a/**`, [`/`], input.action)": "the pattern of glob.match",
     "x if glob.match(`*`, [`.`, `:`], input.action)": "the pattern of glob.match",
+    "x if glob.match(`*`, [`é`], input.action)": "the pattern of glob.match",
     "x if glob.match(`*`, input.other, input.action)": "the pattern of glob.match",
     "x if glob.match(input.other, [`.`], input.action)": "the pattern of glob.match",
     r"x if regex.match(`\d+`, input.action)": "the pattern of regex.match",
