@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from operator import itemgetter
 from typing import Any
 
 import orjson
@@ -19,14 +20,21 @@ def reason_codes(policies: LoadedPolicySet) -> frozenset[str]:
 
     A code put together at run time is not found.
     """
-    found: set[str] = set()
+    return frozenset(reason_code_places(policies))
+
+
+def reason_code_places(policies: LoadedPolicySet) -> dict[str, tuple[str, int]]:
+    """Return the codes of `reason_codes`, each with the file and the line it is found at first."""
+    found: dict[str, tuple[str, int]] = {}
     for module in orjson.loads(new_engine(policies.modules).get_ast_as_json()):
         for rule in module["ast"]["rules"]:
-            found.update(_of_rule(rule))
-    return frozenset(code for code in found if _CODE.fullmatch(code))
+            for code, line in sorted(_of_rule(rule), key=itemgetter(1)):
+                if _CODE.fullmatch(code):
+                    found.setdefault(code, (module["source"]["file"], line))
+    return found
 
 
-def _of_rule(rule: Any) -> Iterator[str]:
+def _of_rule(rule: Any) -> Iterator[tuple[str, int]]:
     if "Default" in rule:
         default = rule["Default"]
         if _name(default["refr"]) == "not_granted":
@@ -46,7 +54,7 @@ def _name(reference: Any) -> str:
     return str(reference.get("Var", {}).get("value", ""))
 
 
-def _reasons(node: Any) -> Iterator[str]:
+def _reasons(node: Any) -> Iterator[tuple[str, int]]:
     """Yield the texts under each key `reasons` of an object."""
     pending = [node]
     while pending:
@@ -60,14 +68,14 @@ def _reasons(node: Any) -> Iterator[str]:
             pending.extend(current)
 
 
-def _texts(node: Any) -> Iterator[str]:
+def _texts(node: Any) -> Iterator[tuple[str, int]]:
     pending = [node]
     while pending:
         current = pending.pop()
         if isinstance(current, dict):
             text = current.get("String")
             if isinstance(text, dict):
-                yield str(text["value"])
+                yield str(text["value"]), int(text["span"]["line"])
             pending.extend(current.values())
         elif isinstance(current, list):
             pending.extend(current)
