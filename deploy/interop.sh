@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the interop tests need and a Python environment cannot give: openssl, nginx, OPA, Envoy, and a client
-# on go-spiffe. Fails where it cannot.
+# Installs what the interop tests need and a Python environment cannot give: openssl, nginx, git, jq, OPA, Envoy, and a
+# client on go-spiffe. Fails where it cannot.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=.interop/bin
@@ -11,6 +11,8 @@ missing=()
 command -v openssl >/dev/null || missing+=(openssl)
 command -v nginx >/dev/null || missing+=(nginx-light)
 command -v go >/dev/null || missing+=(golang-go)
+command -v jq >/dev/null || missing+=(jq)
+command -v git >/dev/null || missing+=(git)
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" != 0 ]; then
     echo "Missing: ${missing[*]}. Run: sudo apt-get install ${missing[*]}" >&2

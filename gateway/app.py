@@ -13,7 +13,7 @@ from gateway.authorization.cache import CachingEngine, DecisionCache
 from gateway.authorization.embedded import EmbeddedEngine
 from gateway.authorization.engine import PolicyEngine
 from gateway.authorization.input_paths import WHOLE_INPUT, input_paths
-from gateway.authorization.policy_set import LoadedPolicySet, load_policy_set
+from gateway.authorization.policy_set import EngineName, LoadedPolicySet, load_policy_set
 from gateway.clock import Clock, system_clock
 from gateway.config import GatewayConfig
 from gateway.errors import ConfigError, UnavailableError
@@ -57,24 +57,29 @@ def configured_policies(config: GatewayConfig) -> LoadedPolicySet:
         ConfigError: they cannot be used, or no revision is active yet.
     """
     if config.policy.source == "directory":
-        return load_policy_set(config.policy.directory)
+        return load_policy_set(config.policy.directory, engine=config.policy.engine)
     store = policy_store(config)
     active = store.history().active
     if active is None:
         raise ConfigError(
             f"No revision of the policies is active in {config.state_dir}. Activate one: govctl policy activate BUNDLE"
         )
-    return load_stored(store, active.digest, f"revision {active.revision}")
+    return load_stored(store, active.digest, f"revision {active.revision}", config.policy.engine)
 
 
-def stored_policies(config: GatewayConfig, digest: str) -> LoadedPolicySet:
+def stored_policies(config: GatewayConfig, digest: str, engine: EngineName | None = None) -> LoadedPolicySet:
     """Load the policies of a bundle that the control process checked and put into the store.
+
+    Args:
+        config: the configuration.
+        digest: of the bundle.
+        engine: what decides by them; default: the configured one.
 
     Raises:
         ConfigError: the bundle is gone or was changed.
     """
     store = policy_store(config)
-    return load_stored(store, digest, str(store.path(digest)))
+    return load_stored(store, digest, str(store.path(digest)), engine or config.policy.engine)
 
 
 def build_runtime(

@@ -186,7 +186,7 @@ class Worker:
             await asyncio.to_thread(before.stop)
         if digest:
             try:
-                policies = await asyncio.to_thread(app.stored_policies, self._config, digest)
+                policies = await asyncio.to_thread(app.stored_policies, self._config, digest, "embedded")
             except ConfigError as error:
                 _log.error("shadow-refused", detail=str(error))
                 return

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from gateway.authorization.bundle import BundleVerifier, read_bundle, write_bundle
 from gateway.authorization.manifest import Manifest
-from gateway.authorization.policy_set import LoadedPolicySet, load_policy_tree
+from gateway.authorization.policy_set import EngineName, LoadedPolicySet, load_policy_tree
 from gateway.authorization.policy_tree import PolicyTree, read_policy_tree
 from gateway.authorization.rego_tests import run_rego_tests
 from gateway.config.policy import Policy
@@ -79,7 +79,11 @@ def candidate_of_bundle(
         ConfigError: signature, form, policies, self-tests, requirements or order; the message says which.
     """
     tree = read_bundle(content, Path(source), verifier_of(policy))
-    policies = load_policy_tree(tree)
+    policies = load_policy_tree(tree, engine=policy.engine)
+    if policy.engine == "opa" and not policies.manifest.revision:
+        raise ConfigError(
+            f"{source}: its manifest names no revision, by which OPA says what it runs; build it with one."
+        )
     check_requirements(policies.manifest.change, policy.require)
     check_order(policies.manifest.change, active.change if active else None, rollback=rollback)
     _check_tests(policies, source)
@@ -95,25 +99,25 @@ def candidate_to_watch(content: bytes, source: str, policy: Policy) -> Candidate
     return Candidate(content, load_policy_tree(read_bundle(content, Path(source), verifier_of(policy))), source)
 
 
-def candidate_of_directory(directory: Path) -> Candidate:
-    """Load the policies of a directory, as one bundle that every worker then loads.
+def candidate_of_directory(policy: Policy) -> Candidate:
+    """Load the policies of the configured directory, as one bundle that every worker then loads.
 
     Raises:
         ConfigError: the policies cannot be used.
     """
-    tree = read_policy_tree(directory)
-    loaded = load_policy_tree(tree)
+    tree = read_policy_tree(policy.directory)
+    loaded = load_policy_tree(tree, engine=policy.engine)
     manifest = Manifest(loaded.revision, loaded.manifest.roots, loaded.manifest.change)
-    return Candidate(write_bundle(tree, manifest), loaded, str(directory))
+    return Candidate(write_bundle(tree, manifest), loaded, str(policy.directory))
 
 
-def load_stored(store: PolicyStore, digest: str, source: str) -> LoadedPolicySet:
+def load_stored(store: PolicyStore, digest: str, source: str, engine: EngineName) -> LoadedPolicySet:
     """Load a bundle of the store, which was verified when it was put there.
 
     Raises:
         ConfigError: it is gone or was changed.
     """
-    return load_policy_tree(_named(store.get(digest), Path(source)))
+    return load_policy_tree(_named(store.get(digest), Path(source)), engine=engine)
 
 
 def _named(content: bytes, source: Path) -> PolicyTree:

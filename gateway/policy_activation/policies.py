@@ -74,7 +74,7 @@ class ActivePolicies:
             ConfigError: it cannot be used.
         """
         if policy.source == "directory":
-            return candidate_of_directory(policy.directory)
+            return candidate_of_directory(policy)
         active = self.store.history().active
         if active is None:
             raise ConfigError(
