@@ -1,4 +1,4 @@
-"""The Rego tests get the verdicts of `opa test`: the starter policies' own, and odd ones."""
+"""The Rego tests get the verdicts of `opa test`: the starter policies' own, and odd ones. Checks ask OPA."""
 
 import json
 import os
@@ -10,6 +10,7 @@ import pytest
 
 from gateway.authorization.policy_set import LoadedPolicySet, load_policy_set
 from gateway.authorization.rego_tests import run_rego_tests
+from gateway.policyreview.lint_tools import opa_findings
 
 pytestmark = pytest.mark.interop
 
@@ -127,3 +128,23 @@ def test_cases_that_opa_passes_fail_here_and_say_so(opa: str, odd: Path) -> None
     (result,) = (each for each in run_rego_tests(load_policy_set(odd)) if each.name == name)
     assert not result.passed
     assert "write one rule for each" in result.detail
+
+
+@pytest.mark.usefixtures("opa_on_path")
+def test_opa_finds_nothing_in_the_starter_policies() -> None:
+    assert opa_findings(POLICIES) == []
+
+
+@pytest.mark.usefixtures("opa_on_path")
+def test_what_opa_is_strict_about_is_found_with_its_place(odd: Path) -> None:
+    rules = "package govgateway.authz\n\nodd if {\n\tunused := 1\n\tinput.x\n}\n"
+    (odd / "govgateway" / "authz" / "unused.rego").write_text(rules)
+    (finding,) = opa_findings(odd)
+    assert (finding.severity, finding.rule) == ("error", "opa/rego_compile_error")
+    assert (finding.file, finding.line) == ("govgateway/authz/unused.rego", 4)
+    assert "unused" in finding.message
+
+
+@pytest.fixture
+def opa_on_path(opa: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", f"{Path(opa).parent}:{os.environ['PATH']}")
