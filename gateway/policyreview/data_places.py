@@ -19,6 +19,7 @@ class DataPlaces:
     def __init__(self, tree: PolicyTree) -> None:
         self._tree = tree
         self._parsed: dict[str, yaml.Node | None] = {}
+        self._indexed: dict[yaml.Node, dict[str | int, tuple[int, yaml.Node]]] = {}
         self._files = sorted(
             (name for name in tree.files if PurePosixPath(name).name in {"data.yaml", "data.json"}),
             key=lambda name: -len(PurePosixPath(name).parent.parts),
@@ -40,10 +41,10 @@ class DataPlaces:
         depth, line = 0, 1
         for step in path:
             if isinstance(node, yaml.MappingNode):
-                found = next((pair for pair in node.value if pair[0].value == step), None)
+                found = self._entries(node).get(step)
                 if found is None:
                     break
-                line, node = found[0].start_mark.line + 1, found[1]
+                line, node = found
             elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
                 node = node.value[step]
                 line = node.start_mark.line + 1
@@ -51,6 +52,12 @@ class DataPlaces:
                 break
             depth += 1
         return depth, line
+
+    def _entries(self, node: yaml.MappingNode) -> dict[str | int, tuple[int, yaml.Node]]:
+        """Return line and value of each key, as texts: keys of policy tables are."""
+        if node not in self._indexed:
+            self._indexed[node] = {key.value: (key.start_mark.line + 1, value) for key, value in node.value}
+        return self._indexed[node]
 
     def _root(self, name: str) -> yaml.Node | None:
         if name not in self._parsed:
