@@ -74,7 +74,7 @@ def _findings(directory: Path, systems: frozenset[str] | None) -> tuple[LoadedPo
 
 
 def _refusal(text: str, directory: Path) -> Finding:
-    message = text.removeprefix(f"{directory}/")
+    message = text.removeprefix(f"{directory}/").removeprefix(f"{directory}: ")
     place = _PLACE.fullmatch(message)
     file, line, message = (place["file"], int(place["line"] or 0), place["message"]) if place else ("", 0, message)
     return Finding("error", "load", file, line, message, "Correct it; the gateway refuses these policies.")

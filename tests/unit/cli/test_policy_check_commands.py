@@ -121,6 +121,13 @@ class TestCheck:
         findings = govctl("policy", "check", str(policies), "--json", code=1).json["findings"]
         assert [each["file"] for each in findings] == ["govgateway/bindings/data.yaml"] * 2
 
+    def test_an_error_of_no_file_is_one_of_the_directory(self, govctl: Govctl, policies: Path) -> None:
+        for path in policies.rglob("*.rego"):
+            path.unlink()
+        (finding,) = govctl("policy", "check", str(policies), "--json", code=1).json["findings"]
+        assert (finding["severity"], finding["rule"], finding["file"], finding["line"]) == ("error", "load", "", 0)
+        assert "holds no Rego file" in finding["message"]
+
     def test_a_directory_that_is_none_is_an_error(self, govctl: Govctl) -> None:
         assert "nowhere is not a directory" in govctl("policy", "check", "nowhere", code=1).err
 
