@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from gateway.authorization.rego import Module, new_engine
+from gateway.authorization.rego_test_cases import case_rule
 
 TEST, TODO = "test_", "todo_test_"
 
@@ -25,6 +26,7 @@ class RegoTestRule:
         rule: full name of the rule that has its value in the modules returned with it.
         todo: whether the test is skipped.
         cases: whether the rule has one value for each of its cases.
+        names: full name of the rule that is the set of the cases' names; empty where they cannot be told.
     """
 
     file: str
@@ -33,6 +35,7 @@ class RegoTestRule:
     rule: str
     todo: bool
     cases: bool
+    names: str = ""
 
 
 def separate_tests(modules: Sequence[Module]) -> tuple[tuple[Module, ...], list[RegoTestRule]]:
@@ -46,6 +49,7 @@ def separate_tests(modules: Sequence[Module]) -> tuple[tuple[Module, ...], list[
     found: list[RegoTestRule] = []
     seen: dict[str, int] = {}
     renamed: dict[str, list[tuple[int, int, str]]] = {}
+    added: dict[str, str] = {}
     texts = "".join(module.text for module in modules)
     for syntax in orjson.loads(new_engine(modules).get_ast_as_json()):
         file = syntax["source"]["file"]
@@ -60,16 +64,33 @@ def separate_tests(modules: Sequence[Module]) -> tuple[tuple[Module, ...], list[
             todo = last.startswith(TODO)
             number = seen.get(name, 0)
             seen[name] = number + 1
-            if not number or todo:
-                found.append(RegoTestRule(file, line, name, name, todo, cases))
-                continue
-            own = f"{last}_{number:02d}"
-            while own in texts:
-                own += "_"
-            renamed.setdefault(file, []).append((start, end, own))
+            own = last
+            if number and not todo:
+                own = _unused(f"{last}_{number:02d}", texts)
+                renamed.setdefault(file, []).append((start, end, own))
+            names = _unused(f"{'_'.join(step for step, _, _ in steps)}_{number:02d}_cases", texts) if cases else ""
             rule_name = name.removesuffix(last) + own
-            found.append(RegoTestRule(file, line, f"{name}#{number:02d}", rule_name, todo, cases))
-    return tuple(_rename(module, renamed.get(module.name, ())) for module in modules), found
+            text = case_rule(rule, syntax["source"]["contents"].encode(), rule_name, names) if cases else ""
+            added[file] = added.get(file, "") + text
+            found.append(
+                RegoTestRule(
+                    file,
+                    line,
+                    f"{name}#{number:02d}" if number and not todo else name,
+                    rule_name,
+                    todo,
+                    cases,
+                    f"{package}.{names}" if text else "",
+                )
+            )
+    separated = tuple(_rename(each, renamed.get(each.name, ()), added.get(each.name, "")) for each in modules)
+    return separated, found
+
+
+def _unused(name: str, texts: str) -> str:
+    while name in texts:
+        name += "_"
+    return name
 
 
 def _test_of(rule: Any) -> tuple[list[_Step], int, bool] | None:
@@ -118,8 +139,8 @@ def _steps(reference: Any) -> Iterator[_Step | None]:
             yield None
 
 
-def _rename(module: Module, names: Sequence[tuple[int, int, str]]) -> Module:
+def _rename(module: Module, names: Sequence[tuple[int, int, str]], added: str) -> Module:
     text = module.text.encode()
     for start, end, name in reversed(names):
         text = text[:start] + name.encode() + text[end:]
-    return Module(module.name, text.decode())
+    return Module(module.name, f"{text.decode()}\n{added}" if added else text.decode())

@@ -94,13 +94,18 @@ def _engine(modules: tuple[Module, ...], data_json: str, watcher: EngineWatcher 
 
 def _verdict(engine: Any, rule: RegoTestRule) -> tuple[bool, str, bool]:
     """Return whether a test passes, why not, and whether the engine panicked over it."""
-    if rule.cases:
-        # OPA fails a case that has no value; here it would be missing, and the test would pass.
-        return False, "the cases of a test cannot be told apart here; write one rule for each, or use 'every'", False
+    if rule.cases and not rule.names:
+        # A case that fails would be missing, and the test would pass.
+        return False, "its cases cannot be told: name them by what 'some … in' or ':=' binds in the body", False
     try:
         value = evaluate(engine, rule.rule, None)
+        names = evaluate(engine, rule.names, None) if rule.cases else None
     except RegoError as error:
         return False, str(error), isinstance(error, EnginePanicError)
+    if rule.cases and value is not None:
+        cases = [name if isinstance(name, str) else orjson.dumps(name).decode() for name in names or ()]
+        failed = [case for case in dict.fromkeys([*cases, *value]) if value.get(case) is not True]
+        return not failed, f"cases that fail: {', '.join(failed)}" if failed else "", False
     if value is True:
         return True, "", False
     return False, "undefined" if value is None else orjson.dumps(value).decode(), False

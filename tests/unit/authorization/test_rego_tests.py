@@ -64,5 +64,34 @@ def test_names_are_matched_anywhere_and_with_their_package(policy_directory: Wri
     assert names("^test_true") == []
 
 
+def test_the_cases_of_a_test_that_fail_are_named(policy_directory: WritePolicies) -> None:
+    tests = """package govgateway.authz_test
+
+test_sum[case.name] if {
+	some case in [{"name": "good", "x": 1, "sum": 2}, {"name": "bad", "x": 1, "sum": 3}]
+	case.x + 1 == case.sum
+}
+
+test_value[name] := value if some name, value in {"no": false, "yes": true}
+
+test_good[name] if some name in ["a", "b"]
+
+test_odd_name[number] if { some number in [1, 2]; number > 1 }
+
+test_untold[name] if { some name; ["a"][_] = name }
+
+test_divides[name] if { some name in ["a"]; 1 % 0 == 1 }
+"""
+    directory = policy_directory(**{"govgateway/authz/a.rego": DENY, "govgateway/authz/a_test.rego": tests})
+    details = {each.name.rpartition(".")[2]: each.detail for each in run(directory)}
+    assert details["test_sum"] == "cases that fail: bad"
+    assert details["test_value"] == "cases that fail: no"
+    assert details["test_good"] == ""
+    assert details["test_odd_name"] == "cases that fail: 1"
+    assert "cannot be told" in details["test_untold"]
+    assert "modulo by zero" in details["test_divides"]
+    assert [each.line for each in run(directory)] == [3, 8, 10, 12, 14, 16]
+
+
 def run(directory: Path) -> tuple[RegoTestResult, ...]:
     return run_rego_tests(load_policy_set(directory))

@@ -65,6 +65,12 @@ def test_a_file_that_no_test_gets_to_is_missed_as_a_whole() -> None:
     assert missed == {"govgateway/authz/a.rego": (), "govgateway/authz/other.rego": (4, 5)}
 
 
+def test_tests_with_cases_beside_the_rules_add_no_lines() -> None:
+    other = 'package govgateway.other\n\ntest_case[name] if {\n\tsome name in ["a"]\n\tname != "b"\n}\n'
+    (file,) = (each for each in covered(TESTS, other=other).files() if each.file.endswith("other.rego"))
+    assert (set(file.covered), file.missed) == ({4, 5}, ())
+
+
 def test_percent_of_a_file_counts_lines() -> None:
     assert FileCoverage("a.rego", (1, 2, 3), (4,)).percent == 75
     assert FileCoverage("a.rego", (), ()).percent == 100
