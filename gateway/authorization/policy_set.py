@@ -14,6 +14,7 @@ from gateway.authorization.bindings import BindingIndex
 from gateway.authorization.builtins import ALLOWED_BUILTINS, OPA_BUILTINS
 from gateway.authorization.engine import Reason, System
 from gateway.authorization.manifest import Manifest
+from gateway.authorization.merging import merged
 from gateway.authorization.policy_data import PolicyData, check_policy_data
 from gateway.authorization.policy_files import PolicyFiles, parse_policy_files
 from gateway.authorization.policy_tree import PolicyTree, read_policy_tree
@@ -54,6 +55,7 @@ class LoadedPolicySet:
     data_json: str = field(repr=False)
     manifest: Manifest
     tables: PolicyData = field(repr=False)
+    _deciding: tuple[Module, ...] = field(repr=False)
     _bindings: BindingIndex = field(repr=False)
     _systems: Mapping[str, System] = field(repr=False)
     _reasons: Mapping[str, Reason] = field(repr=False)
@@ -81,7 +83,7 @@ class LoadedPolicySet:
 
     def new_engine(self) -> Any:
         """Return a Rego engine with these policies and data. It belongs to the calling thread."""
-        return new_engine(self.modules, self.data_json)
+        return new_engine(self._deciding, self.data_json)
 
 
 def load_policy_set(directory: Path, *, engine: EngineName = "embedded") -> LoadedPolicySet:
@@ -116,8 +118,11 @@ def load_policy_tree(tree: PolicyTree, *, engine: EngineName = "embedded") -> Lo
         if engine == "embedded":
             check_exact(trial)
         _check_tests(files, allowed)
+        # Before anything is evaluated with all of the data: a loop over them would not end.
         check_time(files.modules, files.data, ENTRY_POINT)
         probe(trial, ENTRY_POINT, tables)
+        deciding = merged(trial, files.modules)
+        probe(new_engine(deciding, data.decode()), ENTRY_POINT, tables)
     except RegoError as error:
         raise ConfigError(_located(directory, f"{error}. Correct it; until then nothing of it is used.")) from None
     except ConfigError as error:
@@ -130,6 +135,7 @@ def load_policy_tree(tree: PolicyTree, *, engine: EngineName = "embedded") -> Lo
         data_json=data.decode(),
         manifest=files.manifest,
         tables=tables,
+        _deciding=deciding,
         _bindings=BindingIndex(tables),
         _systems={name: _system(name, files.data["govgateway"]["systems"][name], tables) for name in tables.systems},
         _reasons={code: Reason(code, entry.message, entry.remedy) for code, entry in tables.reasons.items()},

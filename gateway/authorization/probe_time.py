@@ -42,7 +42,11 @@ def check_time(modules: Sequence[Module], data: Any, entry_point: str) -> None:
         engine = empty.clone()
         engine.add_data_json(orjson.dumps(_first(data, size)).decode())
         document = orjson.dumps(_long_input(data, min(size, MAX_LIST))).decode()
-        spent = max(_time(partial(evaluate_all, engine)), _time(partial(evaluate, engine, entry_point, document)))
+        decisions = (partial(evaluate_all, engine), partial(evaluate, engine, entry_point, document))
+        spent = max(map(_time, decisions))
+        if spent > DECISION_SECONDS:
+            # Once more: the first error that the engine meets in a process costs it about as much.
+            spent = max(map(_time, decisions))
         if spent > DECISION_SECONDS:
             raise ConfigError(
                 f"{entry_point} takes {spent * 1000:.0f} ms with lists and tables of {size} entries; a decision may "

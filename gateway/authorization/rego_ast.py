@@ -34,6 +34,32 @@ def packages_of(engine: Any) -> dict[str, str]:
     return {tree.file: tree.package for tree in _trees(engine)}
 
 
+@dataclass(frozen=True, slots=True)
+class ModuleHead:
+    """What stands before the rules of a module.
+
+    Attributes:
+        package: its package, without `data`.
+        imports: whether it imports anything.
+        end: where its package statement ends (bytes).
+    """
+
+    package: str
+    imports: bool
+    end: int
+
+
+def module_heads(engine: Any) -> dict[str, ModuleHead]:
+    """Return the head of each file."""
+    heads = {}
+    for module in orjson.loads(engine.get_ast_as_json()):
+        syntax = module["ast"]
+        package = _reference(syntax["package"]["refr"]) or ""
+        end = int(syntax["package"]["span"]["end"])
+        heads[module["source"]["file"]] = ModuleHead(package, bool(syntax["imports"]), end)
+    return heads
+
+
 def data_paths(engine: Any) -> set[str]:
     """Return every path of `data` that the modules import or refer to, up to its first computed part."""
     trees = _trees(engine)
