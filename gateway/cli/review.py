@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.authorization.policy_set import LoadedPolicySet, load_policy_set
+from gateway.app import configured_policies
+from gateway.authorization.policy_set import LoadedPolicySet
 from gateway.cli.acting import IdArgument, ReasonOption, inventory, moment, now, operator, record, span
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, print_json, print_table, say, when
 from identity.findings import FINDINGS, Permission, Rules, find
@@ -41,7 +42,7 @@ def findings(
         observation=span("--observation", observation),
     )
     loaded, opened = inventory(config)
-    policies = load_policy_set(loaded.policy.directory)
+    policies = configured_policies(loaded)
     data: dict[str, Any] = json_format.loads(policies.data_json).get("govgateway", {})
     with opened as registry:
         contents, usage = registry.contents(), registry.usage.all()
