@@ -6,6 +6,7 @@ Run: .venv/bin/python bench/policy_reload.py
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import yaml
@@ -35,10 +36,10 @@ def main() -> None:
         verified = read_bundle(bundle, source, verifier)
         loaded = load_policy_tree(verified)
         steps: list[tuple[str, Callable[[], object]]] = [
-            ("build and sign, from YAML", lambda: write_bundle(tree, manifest, signer)),
-            ("read and verify the bundle", lambda: read_bundle(bundle, source, verifier)),
-            ("check and load it", lambda: load_policy_tree(verified)),
-            ("a worker's engine from it", lambda: EmbeddedEngine(loaded)),
+            ("build and sign, from YAML", partial(write_bundle, tree, manifest, signer)),
+            ("read and verify the bundle", partial(read_bundle, bundle, source, verifier)),
+            ("check and load it", partial(load_policy_tree, verified)),
+            ("a worker's engine from it", partial(EmbeddedEngine, loaded)),
         ]
         for name, step in steps:
             print(f"{count:>10} {name:<38} {_median_ms(step):>10.1f}")
