@@ -10,6 +10,7 @@ from typing import Any, Literal
 import orjson
 
 from audit.canonical import canonical
+from audit.errors import CanonicalError
 from gateway.authorization.bindings import BindingIndex
 from gateway.authorization.builtins import ALLOWED_BUILTINS, OPA_BUILTINS
 from gateway.authorization.engine import Reason, System
@@ -109,7 +110,10 @@ def load_policy_tree(tree: PolicyTree, *, engine: EngineName = "embedded") -> Lo
     directory = tree.source
     files = parse_policy_files(tree)
     tables = check_policy_data(directory, files.data)
-    data = canonical(files.data)
+    try:
+        data = canonical(files.data)
+    except CanonicalError as error:
+        raise ConfigError(f"{directory}: the data have no canonical form: {error}.") from None
     data_digest = sha256(data).hexdigest()
     try:
         trial = new_engine(files.modules, data.decode())

@@ -59,36 +59,42 @@ class Follower:
         self._history = history
         self._activate = activate
         self.problem = ""
+        self._untaken: bytes | None = None
+        self._failures = 0
 
     async def run(self) -> None:
         """Follow until cancelled."""
-        failures = 0
         while True:
             try:
                 await self.once()
-                failures = 0
+                self._failures = 0
             except (ConfigError, GatewayError) as error:
-                failures += 1
+                self._failures += 1
                 if str(error) != self.problem:
                     _log.error("policy-source", source=self._source.name, cause=str(error))
                 self.problem = str(error)
-            await asyncio.sleep(min(self._poll_seconds * 2 ** min(failures, 8), SLOWEST_SECONDS))
+            await asyncio.sleep(min(self._poll_seconds * 2 ** min(self._failures, 8), SLOWEST_SECONDS))
 
     async def once(self) -> bool:
         """Ask once; whether a revision was activated.
 
+        What could not be activated is tried again until the source has another: a reload may have been under way, the
+        audit log full, or the configuration may allow it by then.
+
         Raises:
             ConfigError: the source does not answer, or what it has cannot be activated.
         """
-        content = await self._source.fetch()
-        if content is None:
-            return False
-        if not self._is_new(sha256(content).hexdigest()):
-            self.problem = ""
-            return False
-        await self._activate(content, self._source.name)
-        self.problem = ""
-        return True
+        fresh = await self._source.fetch()
+        if fresh is not None:
+            self._failures = 0
+            self._untaken = fresh
+        content = self._untaken
+        activated = False
+        if content is not None and self._is_new(sha256(content).hexdigest()):
+            await self._activate(content, self._source.name)
+            activated = True
+        self._untaken, self.problem = None, ""
+        return activated
 
     def _is_new(self, digest: str) -> bool:
         """Whether a bundle is to be activated: not the active one, and none that was rolled back from."""

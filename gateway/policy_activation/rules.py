@@ -1,5 +1,7 @@
 """What a revision must bring before it may decide: a plain check of its manifest against the configuration."""
 
+import unicodedata
+
 from gateway.authorization.manifest import Change
 from gateway.config.policy import Requirements
 from gateway.errors import ConfigError
@@ -57,4 +59,5 @@ def check_order(change: Change, active: Change | None, *, rollback: bool) -> Non
 
 def _person(name: str) -> str:
     """Return a name as it counts: nobody approves their own change by spelling themselves otherwise."""
-    return " ".join(name.casefold().split())
+    visible = "".join(each for each in unicodedata.normalize("NFKC", name) if each == " " or each.isprintable())
+    return " ".join(unicodedata.normalize("NFKC", visible.casefold()).split())

@@ -1,6 +1,7 @@
 """The sources that revisions are pulled from: a file, a bundle server, another gateway, an object store."""
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from ssl import SSLContext
@@ -60,7 +61,7 @@ class FileSource:
     def _read(self) -> bytes | None:
         try:
             with self._path.open("rb") as file:
-                status = self._path.stat()
+                status = os.fstat(file.fileno())
                 seen = (status.st_ino, status.st_mtime_ns, status.st_size)
                 if seen == self._seen:
                     return None

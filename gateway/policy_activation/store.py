@@ -121,11 +121,12 @@ class PolicyStore:
             ) from error
 
     def put(self, content: bytes) -> str:
-        """Keep a bundle and return its digest; one that is there already is not written again."""
+        """Keep a bundle and return its digest; one that is there and sound is not written again."""
         digest = sha256(content).hexdigest()
-        path = self._path(digest)
-        if not path.exists():
-            _write(path, content)
+        try:
+            self.get(digest)
+        except ConfigError:
+            _write(self._path(digest), content)
         return digest
 
     def get(self, digest: str) -> bytes:
