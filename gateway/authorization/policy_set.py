@@ -23,6 +23,7 @@ from gateway.authorization.probe_time import check_time
 from gateway.authorization.probes import probe
 from gateway.authorization.rego import Module, RegoError, new_engine
 from gateway.authorization.rego_ast import check_calls, check_references, packages_of
+from gateway.authorization.rego_compile import check_compiles
 from gateway.authorization.rego_exact import check_exact
 from gateway.errors import ConfigError
 
@@ -121,6 +122,7 @@ def load_policy_tree(tree: PolicyTree, *, engine: EngineName = "embedded") -> Lo
         _check_modules(trial, files, allowed)
         if engine == "embedded":
             check_exact(trial)
+            check_compiles(trial)
         _check_tests(files, allowed)
         # Before anything is evaluated with all of the data: a loop over them would not end.
         check_time(files.modules, files.data, ENTRY_POINT)
