@@ -60,7 +60,9 @@ def _first_again(gateway: RunningGateway) -> Iterator[None]:
 
 
 def active(gateway: RunningGateway) -> dict[str, Any]:
-    return json.loads(govctl(gateway.directory, "policy", "history", "--json", "-n", "1").stdout)[0]
+    latest = policy_store(load_config(gateway.config_path)).history().active
+    assert latest is not None
+    return latest.model_dump()
 
 
 def status(gateway: RunningGateway, agent: AgentFiles) -> int:

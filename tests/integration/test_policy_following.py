@@ -15,6 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import make_server
 
+from gateway.app import policy_store
+from gateway.config import load_config
 from tests.support.calls import chat, eventually, plain, recorded, records
 from tests.support.certificates import CertificateAuthority
 from tests.support.https_server import loopback_leaf
@@ -38,8 +40,9 @@ class Follower(RunningGateway):
         return self.activation()["revision"]
 
     def activation(self) -> dict[str, Any]:
-        done = govctl(self.directory, "policy", "history", "-n", "1", "--json")
-        return json.loads(done.stdout)[0]
+        active = policy_store(load_config(self.config_path)).history().active
+        assert active is not None
+        return active.model_dump()
 
 
 def follower(directory: Path, backend: str, author: PolicyAuthor, bundle: dict[str, Any], **more: Any) -> Follower:

@@ -196,6 +196,7 @@ JSON_COMMANDS = [
 def test_every_command_with_json_prints_one_json_document_and_nothing_else(duo, caller):
     with plain(duo, caller) as client:
         record = client.get("/v1/models").headers["x-request-id"]
+        assert client.post("/v1/chat/completions", json=chat(MODEL)).status_code == 200
     documents = {}
     for command in JSON_COMMANDS:
         words = [{"CALLER": caller.id, "RECORD": record}.get(word, word) for word in command]
