@@ -28,13 +28,14 @@ def reason_code_places(policies: LoadedPolicySet) -> dict[str, tuple[str, int]]:
     found: dict[str, tuple[str, int]] = {}
     for module in orjson.loads(new_engine(policies.modules).get_ast_as_json()):
         for rule in module["ast"]["rules"]:
-            for code, line in sorted(_of_rule(rule), key=itemgetter(1)):
+            for code, line in sorted(codes_of_rule(rule), key=itemgetter(1)):
                 if _CODE.fullmatch(code):
                     found.setdefault(code, (module["source"]["file"], line))
     return found
 
 
-def _of_rule(rule: Any) -> Iterator[tuple[str, int]]:
+def codes_of_rule(rule: Any) -> Iterator[tuple[str, int]]:
+    """Yield the texts of one definition, a syntax tree, that may be reason codes, each with its line."""
     if "Default" in rule:
         default = rule["Default"]
         if _name(default["refr"]) == "not_granted":

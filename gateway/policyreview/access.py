@@ -1,7 +1,8 @@
 """Who may do what: every registered principal on every model, decided one by one as the gateway decides."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 from gateway.authorization.embedded import EmbeddedEngine
 from gateway.authorization.engine import Decision
@@ -16,7 +17,7 @@ class Access:
     Attributes:
         principal: who.
         action: what.
-        resource: on what.
+        resource: on what: a name, or a pattern in which * stands for any text.
         decision: what the policies say.
     """
 
@@ -28,7 +29,21 @@ class Access:
     @property
     def bound(self) -> int | None:
         """The bound on output tokens, None without one."""
-        return next((int(each["max_tokens"]) for each in self.decision.obligations if "max_tokens" in each), None)
+        return min(
+            (int(each["max_tokens"]) for each in self.decision.obligations if "max_tokens" in each), default=None
+        )
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return {
+            "principal": self.principal.id,
+            "team": self.principal.team,
+            "action": self.action,
+            "resource": self.resource,
+            "allow": self.decision.allow,
+            "reasons": list(self.decision.reasons),
+            "obligations": [dict(each) for each in self.decision.obligations],
+        }
 
 
 class Accesses:
@@ -51,7 +66,7 @@ class Accesses:
     def what_can(self, principal: Agent) -> list[Access]:
         """Return the answers for every model, and for every other action that a role of the principal names."""
         models = [self.of(principal, action, model) for model in self._models() for action in MODEL_ACTIONS]
-        return [*models, *(self.of(principal, action, resource) for action, resource in self._others(principal))]
+        return [*models, *(self._on_pattern(principal, *other) for other in self._others(principal))]
 
     def matrix(self, principals: Sequence[Agent]) -> Iterator[list[Access]]:
         """Yield the answers for each principal, on each model and action in the order of `columns`."""
@@ -65,12 +80,16 @@ class Accesses:
     def _models(self) -> list[str]:
         return sorted(model.name for model in self.questions.config.models)
 
+    def _on_pattern(self, principal: Agent, action: str, pattern: str) -> Access:
+        """Return the answer for a resource of a pattern, under the name of the pattern."""
+        return replace(self.of(principal, action, pattern.replace("*", "any")), resource=pattern)
+
     def _others(self, principal: Agent) -> list[tuple[str, str]]:
         policies = self.questions.policies
         roles = policies.roles_of(principal.id, principal.team, principal.kind, now=self.questions.now)
         return sorted(
             {
-                (action, resource.replace("*", "any"))
+                (action, resource)
                 for role in roles
                 for permission in policies.tables.roles[role].permissions
                 for action in permission.actions

@@ -1,13 +1,17 @@
-"""Why a call was decided as it was: reasons, the rules behind them, what the roles cover, and what would allow it."""
+"""Why a call was decided as it was: reasons, the rules behind them, the data that mattered, what would allow it."""
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from pydantic import BaseModel
+
+from gateway.authorization.delegated import intersection
 from gateway.authorization.embedded import EmbeddedEngine
-from gateway.authorization.engine import Decision, System
+from gateway.authorization.engine import Decision
 from gateway.authorization.policy_set import LoadedPolicySet
-from gateway.authorization.reason_codes import reason_code_places
 from gateway.policyreview.grants import covers
+from gateway.policyreview.reason_rules import reason_rules
 from gateway.policyreview.suggestions import suggestions
 
 
@@ -18,13 +22,13 @@ class ExplainedReason:
     Attributes:
         code: the code.
         message, remedy: for a person.
-        place: `file:line` of the rule that gives it; empty where it is not found.
+        places: `file:line` of the definitions that give it for this call; none for a code of the gateway's own.
     """
 
     code: str
     message: str
     remedy: str
-    place: str
+    places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,20 +52,31 @@ class Explanation:
 
     Attributes:
         principal, action, resource: the call.
+        status, risk_tier: of the principal.
+        region: where the resource is; empty where its backends are in several regions.
         decision: what the policies say.
         reasons: its reasons.
         roles: the caller's roles, and what of them covers the call.
         system: the entry of the AI system, None where the register knows none.
+        model: the entry of the model, None where the table of models has none.
+        data_classes: the classes of data of the call, each with its entry, None for an unknown one.
+        prohibited: whether the system is a prohibited practice, which no change allows.
         changes: the smallest changes that would allow it; empty for an allowed call, and where there are none.
     """
 
     principal: str
     action: str
     resource: str
+    status: str
+    risk_tier: str
+    region: str
     decision: Decision
     reasons: tuple[ExplainedReason, ...]
     roles: tuple[ExplainedRole, ...]
     system: dict[str, Any] | None
+    model: dict[str, Any] | None
+    data_classes: dict[str, dict[str, Any] | None]
+    prohibited: bool
     changes: tuple[tuple[str, ...], ...]
 
     def document(self) -> dict[str, Any]:
@@ -69,32 +84,83 @@ class Explanation:
         return asdict(self)
 
 
-def explain(policies: LoadedPolicySet, policy_input: dict[str, Any]) -> Explanation:
-    """Explain the decision of these policies on an input."""
+@dataclass(frozen=True, slots=True)
+class ExplainedCall:
+    """Why a call is decided as it is, link by link where it is made for others.
+
+    Attributes:
+        decision: what the links together may do.
+        reasons: its reasons.
+        links: the caller's part first.
+    """
+
+    decision: Decision
+    reasons: tuple[ExplainedReason, ...]
+    links: tuple[Explanation, ...]
+
+    def document(self) -> dict[str, Any]:
+        """Return it as JSON values."""
+        return asdict(self)
+
+
+def explain_call(
+    policies: LoadedPolicySet, inputs: Sequence[dict[str, Any]], others: Sequence[Mapping[str, Any]] = ()
+) -> ExplainedCall:
+    """Explain the decision of these policies on the inputs of a call, one for each link of the chain.
+
+    Args:
+        policies: the policies.
+        inputs: the caller's first.
+        others: resources that the call could be about instead, as in an input.
+    """
+    links = tuple(explain(policies, each, others) for each in inputs)
+    decision = intersection([each.decision for each in links])
+    places = {reason.code: reason.places for each in links for reason in each.reasons}
+    return ExplainedCall(decision, _reasons(policies, decision, places), links)
+
+
+def explain(
+    policies: LoadedPolicySet, policy_input: dict[str, Any], others: Sequence[Mapping[str, Any]] = ()
+) -> Explanation:
+    """Explain the decision of these policies on one input (see `explain_call`)."""
     decision = EmbeddedEngine(policies).decide_now(policy_input)
-    places = reason_code_places(policies)
-    action, resource = policy_input["action"], policy_input["resource"]
-    system = policies.system(resource.get("system", ""))
+    principal, resource, action = policy_input["principal"], policy_input["resource"], policy_input["action"]
+    tables = policies.tables
+    system = tables.systems.get(resource.get("system", ""))
+    classes = {*resource.get("data_classes", ()), *policy_input.get("request", {}).get("data_classes", ())}
+    prohibited = resource.get("risk") == "prohibited" or (
+        system is not None and (system.risk == "prohibited" or bool(system.practices))
+    )
     return Explanation(
-        principal=policy_input["principal"]["id"],
+        principal=principal["id"],
         action=action,
         resource=resource["id"],
+        status=principal.get("status", ""),
+        risk_tier=principal.get("risk_tier", ""),
+        region=resource.get("region", ""),
         decision=decision,
-        reasons=tuple(_reason(policies, code, places) for code in decision.reasons),
-        roles=tuple(_role(policies, name, action, resource["id"]) for name in policy_input["principal"]["roles"]),
-        system=None if system is None else _entry(system),
-        changes=() if decision.allow else tuple(suggestions(policies, policy_input)),
+        reasons=_reasons(policies, decision, reason_rules(policies, policy_input, decision.reasons)),
+        roles=tuple(_role(policies, name, action, resource["id"]) for name in principal["roles"]),
+        system=None if system is None else {"id": resource["system"], **_entry(system)},
+        model=_entry(tables.models[resource["id"]]) if resource["id"] in tables.models else None,
+        data_classes={
+            name: _entry(tables.regions.data_classes[name]) if name in tables.regions.data_classes else None
+            for name in sorted(classes)
+        },
+        prohibited=prohibited,
+        changes=() if decision.allow else tuple(suggestions(policies, policy_input, () if prohibited else others)),
     )
 
 
-def _entry(system: System) -> dict[str, Any]:
-    return {"id": system.id, "risk": system.risk, "data_classes": list(system.data_classes), **system.attributes}
+def _entry(entry: BaseModel) -> dict[str, Any]:
+    return entry.model_dump(mode="json", exclude_unset=True)
 
 
-def _reason(policies: LoadedPolicySet, code: str, places: dict[str, tuple[str, int]]) -> ExplainedReason:
-    reason = policies.reason(code)
-    file, line = places.get(code, ("", 0))
-    return ExplainedReason(code, reason.message, reason.remedy, f"{file}:{line}" if file else "")
+def _reasons(
+    policies: LoadedPolicySet, decision: Decision, places: Mapping[str, tuple[str, ...]]
+) -> tuple[ExplainedReason, ...]:
+    explained = (policies.reason(code) for code in decision.reasons)
+    return tuple(ExplainedReason(each.code, each.message, each.remedy, places.get(each.code, ())) for each in explained)
 
 
 def _role(policies: LoadedPolicySet, name: str, action: str, resource: str) -> ExplainedRole:
@@ -111,3 +177,13 @@ def _role(policies: LoadedPolicySet, name: str, action: str, resource: str) -> E
     if not grants and not misses:
         misses.append(f"nothing about {action}")
     return ExplainedRole(name, tuple(grants), tuple(misses))
+
+
+def bounds(explained: Explanation) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """Yield what binds a call to regions, and to which."""
+    entries = {f"system {explained.system['id']}": explained.system} if explained.system else {}
+    entries |= {f"model {explained.resource}": explained.model} if explained.model else {}
+    entries |= {f"data {name}": entry for name, entry in explained.data_classes.items() if entry}
+    for name, entry in entries.items():
+        if entry.get("regions"):
+            yield name, tuple(entry["regions"])

@@ -1,7 +1,8 @@
-"""The access matrix for reviews: as CSV for a spreadsheet, as HTML for a person."""
+"""The access matrix for reviews: as CSV for a spreadsheet, as HTML for a person, as JSON for a program."""
 
 import csv
 import io
+import json
 from collections.abc import Sequence
 from html import escape
 
@@ -25,6 +26,13 @@ def matrix_csv(rows: Sequence[Sequence[Access]], columns: Sequence[tuple[str, st
     for row in rows:
         writer.writerow(_cell(text) for text in (*_who(row[0]), *map(_answer, row)))
     return out.getvalue()
+
+
+def matrix_json(rows: Sequence[Sequence[Access]], revision: str, data_digest: str, time: str) -> str:
+    """Return the matrix as JSON: a list of answers, and what they were decided by (see `matrix_html`)."""
+    answers = [each.document() for row in rows for each in row]
+    document = {"revision": revision, "data_digest": data_digest, "time": time, "answers": answers}
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def matrix_html(
@@ -78,4 +86,5 @@ def _answer(access: Access) -> str:
 def _cell(text: str) -> str:
     """Return text that a spreadsheet takes for text."""
     shown = plain(text, 1000)
-    return f"'{shown}" if shown.startswith(_FORMULA) else shown
+    # Some strip the spaces before they look for a formula.
+    return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown

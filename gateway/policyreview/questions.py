@@ -1,6 +1,7 @@
 """Who asks for what: a policy input made as the gateway makes it, for a call that nobody has made yet."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from gateway.authorization.input import Principal, admin_input, model_input
@@ -10,6 +11,19 @@ from gateway.protocols.base import Call
 from gateway.runtime import model_regions
 
 MODEL_ACTIONS = ("model.infer", "model.embed")
+
+
+@dataclass(frozen=True, slots=True)
+class _Nobody:
+    """A principal for inputs of which only the resource is wanted."""
+
+    id: str = ""
+    kind: str = ""
+    team: str = ""
+    owner: str = ""
+    status: str = ""
+    risk_tier: str = ""
+    attributes: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,3 +66,11 @@ class Questions:
             (),
             broken,
         )
+
+    def resources(self, action: str) -> list[dict[str, Any]]:
+        """Return what an action could be about, as resources of a policy input: every model for `model.infer` and
+        `model.embed`, nothing for another action.
+        """
+        if action not in MODEL_ACTIONS:
+            return []
+        return [self.ask(_Nobody(), action, model.name)["resource"] for model in self.config.models]

@@ -35,6 +35,11 @@ def unused_rules(files: Sequence[RegoFile]) -> Iterator[Finding]:
         )
 
 
+def reached(files: Sequence[RegoFile]) -> set[Path]:
+    """Return the full names of the rules that a decision depends on."""
+    return _Rules(file for file in files if not file.tests).reach([_DECISION])
+
+
 class _Rules:
     """The rules by full name, and what each refers to."""
 

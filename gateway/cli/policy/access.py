@@ -2,19 +2,30 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 from rich.progress import track
 
-from gateway.app import configured_policies
+from gateway.authorization.policy_data_base import did_you_mean
+from gateway.authorization.policy_data_roles import ACTIONS
 from gateway.cli.acting import IdArgument, inventory, now
-from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, errors, print_json, print_table, say, when
-from gateway.cli.policy.base import app
+from gateway.cli.output import (
+    DEFAULT_CONFIG,
+    ConfigOption,
+    JsonOption,
+    errors,
+    fail,
+    print_json,
+    print_table,
+    say,
+    when,
+)
+from gateway.cli.policy.base import app, embedded_policies
 from gateway.errors import ConfigError
 from gateway.policyreview.access import Access, Accesses
 from gateway.policyreview.inert import plain
-from gateway.policyreview.matrix import matrix_csv, matrix_html
+from gateway.policyreview.matrix import matrix_csv, matrix_html, matrix_json
 from gateway.policyreview.questions import Questions
 from identity.registry import Agent
 
@@ -37,11 +48,12 @@ def who_can(
     json: JsonOption = False,
 ) -> None:
     """List who may do ACTION on RESOURCE, and why others may not."""
+    _check_action(action)
     accesses, agents = _open(config)
     found = accesses.who_can(agents, action, resource)
     shown = [each for each in found if each.decision.allow or not allowed_only]
     if json:
-        print_json([_document(each) for each in shown])
+        print_json([each.document() for each in shown])
         return
     rows = ([plain(each.principal.id), each.principal.team, *_answer(each)] for each in shown)
     print_table(["principal", "team", "may", "how, or why not"], rows, empty="Nobody is registered who may.")
@@ -56,7 +68,7 @@ def what_can(spiffe_id: IdArgument, config: ConfigOption = DEFAULT_CONFIG, json:
         raise ConfigError(f"{spiffe_id} is not registered; see: govctl agent list")
     found = accesses.what_can(agent)
     if json:
-        print_json([_document(each) for each in found])
+        print_json([each.document() for each in found])
         return
     rows = ([each.action, plain(each.resource), *_answer(each)] for each in found)
     print_table(["action", "resource", "may", "how, or why not"], rows, empty="There is no model and no role.")
@@ -69,6 +81,8 @@ def matrix(
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write it to.")] = None,
 ) -> None:
     """Show who may use which model, for access reviews."""
+    if out is not None and form is MatrixFormat.TERMINAL:
+        fail("--out goes with --format csv, html or json.", code=2)
     accesses, agents = _open(config)
     columns = accesses.columns()
     rows = list(track(accesses.matrix(agents), "Deciding", len(agents), console=errors, transient=True))
@@ -79,10 +93,7 @@ def matrix(
         case MatrixFormat.HTML:
             text = matrix_html(rows, columns, policies.revision, policies.data_digest, when(accesses.questions.now))
         case MatrixFormat.JSON:
-            if out is None:
-                print_json([_document(each) for row in rows for each in row])
-                return
-            raise ConfigError("--format json goes to standard output.")
+            text = matrix_json(rows, policies.revision, policies.data_digest, when(accesses.questions.now))
         case MatrixFormat.TERMINAL:
             shown = (
                 [plain(row[0].principal.id), *("yes" if each.decision.allow else "-" for each in row)] for row in rows
@@ -104,11 +115,12 @@ def _open(config: Path) -> tuple[Accesses, list[Agent]]:
     loaded, opened = inventory(config)
     with opened as registry:
         agents = sorted(registry.contents().agents, key=lambda each: each.id)
-    return Accesses(Questions(loaded, configured_policies(loaded), now())), agents
+    return Accesses(Questions(loaded, embedded_policies(loaded), now())), agents
 
 
-def _short(access: Access) -> str:
-    return "yes" if access.decision.allow else "-"
+def _check_action(action: str) -> None:
+    if action not in ACTIONS and not action.startswith("admin."):
+        fail(f"there is no action {plain(action)!r}; {did_you_mean(action, ACTIONS, 'actions')}, or admin.…", code=2)
 
 
 def _answer(access: Access) -> tuple[str, str]:
@@ -116,15 +128,3 @@ def _answer(access: Access) -> tuple[str, str]:
         return "no", ", ".join(access.decision.reasons)
     bound = [f"at most {access.bound} tokens"] if access.bound is not None else []
     return "yes", ", ".join([*bound, *access.decision.reasons])
-
-
-def _document(access: Access) -> dict[str, Any]:
-    return {
-        "principal": access.principal.id,
-        "team": access.principal.team,
-        "action": access.action,
-        "resource": access.resource,
-        "allow": access.decision.allow,
-        "reasons": list(access.decision.reasons),
-        "obligations": [dict(each) for each in access.decision.obligations],
-    }

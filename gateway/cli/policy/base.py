@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
-from gateway.config import load_config
+from gateway.app import configured_policies
+from gateway.authorization.policy_set import LoadedPolicySet
+from gateway.config import GatewayConfig, load_config
+from gateway.errors import ConfigError
 
 app = typer.Typer(help="The policies as code: check, test, compare, build, activate.", no_args_is_help=True)
 
@@ -21,3 +24,23 @@ def policy_directory(directory: Path | None, config: Path) -> Path:
         gateway.errors.ConfigError: none was named, and the configuration cannot be used.
     """
     return load_config(config).policy.directory if directory is None else directory
+
+
+def embedded_policies(config: GatewayConfig) -> LoadedPolicySet:
+    """Load the policies that the gateway would decide by if it were started now, to decide by them in this process.
+
+    Raises:
+        gateway.errors.ConfigError: they cannot be used; or the gateway decides with OPA by forms on which the
+            embedded engine may differ, so that an answer of this process could be another one.
+    """
+    if config.policy.engine == "embedded":
+        return configured_policies(config)
+    embedded = config.policy.model_copy(update={"engine": "embedded"})
+    try:
+        return configured_policies(config.model_copy(update={"policy": embedded}))
+    except ConfigError as error:
+        configured_policies(config)
+        raise ConfigError(
+            f"The gateway decides with OPA; this command decides by itself, and could differ: {error} "
+            "Ask OPA: opa eval --bundle POLICIES --input FILE data.govgateway.authz.decision"
+        ) from error

@@ -65,7 +65,7 @@ def test_who_can_puts_those_who_may_first_and_says_why_others_may_not(accesses):
 def test_what_can_names_models_and_whatever_else_the_roles_do(accesses):
     found = {(each.action, each.resource): each.decision.allow for each in accesses.what_can(AGENTS[3])}
     assert found["model.infer", "example-chat"] is False
-    assert found["admin.config.reload", "any"] is True
+    assert found["admin.config.reload", "*"] is True
 
 
 def test_csv_holds_no_formula_and_html_no_script(accesses):

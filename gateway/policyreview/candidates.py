@@ -1,0 +1,162 @@
+"""The changes that somebody could make so that a call is allowed: of an identity, a binding, a system, or the call."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gateway.authorization.policy_data_roles import Role
+from gateway.authorization.policy_set import LoadedPolicySet
+from gateway.policyreview.grants import granting_roles
+
+MAX_OTHERS = 8
+"""Other resources that are tried at most."""
+
+MAX_REGIONS = 20
+"""Regions that are tried at most."""
+
+Tables = dict[str, Any]
+_TIERS = ("minimal", "limited", "high")
+
+
+def _nothing(_: dict[str, Any]) -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One change.
+
+    Attributes:
+        text: what to do.
+        part: what it changes; two changes of one part exclude each other.
+        apply: changes an input, in place.
+        apply_to_tables: changes the tables below `data.govgateway`, in place; None if it leaves them alone.
+    """
+
+    text: str
+    part: str
+    apply: Callable[[dict[str, Any]], None] = field(default=_nothing)
+    apply_to_tables: Callable[[Tables], None] | None = None
+
+
+def candidates(
+    policies: LoadedPolicySet, policy_input: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()
+) -> Iterator[Candidate]:
+    """Yield the changes worth trying.
+
+    Args:
+        policies: the policies.
+        policy_input: of the call.
+        others: resources that the call could be about instead, as in an input.
+    """
+    principal, resource = policy_input["principal"], policy_input["resource"]
+    if principal.get("status") != "active":
+        yield Candidate("have the agent activated", "status", _set("principal", "status", "active"))
+    tier = principal.get("risk_tier")
+    for higher in _TIERS[_TIERS.index(tier) + 1 if tier in _TIERS else 0 :]:
+        text = f"register the agent for the risk tier {higher}"
+        yield Candidate(text, "risk_tier", _set("principal", "risk_tier", higher))
+    held = set(principal["roles"])
+    for name, role in sorted(policies.tables.roles.items()):
+        if name not in held:
+            yield Candidate(_binding(name, role), f"role {name}", _add_role(name))
+    for name in principal["roles"]:
+        yield Candidate(f"take the role {name} from the agent", f"role {name}", _drop_role(name))
+    yield from _of_regions(policies, resource)
+    yield from _of_data(policy_input)
+    if resource.get("system") and policies.system(resource["system"]) is not None:
+        yield from _of_system(resource["system"])
+    yield from _of_others(policies, policy_input, others)
+
+
+def _binding(name: str, role: Role) -> str:
+    if role.max_grant_days is None:
+        return f"bind the role {name} to the agent or its team"
+    days = f"{role.max_grant_days} day{'s' if role.max_grant_days > 1 else ''}"
+    return f"grant the role {name} to the agent for a time, at most {days}"
+
+
+def _of_regions(policies: LoadedPolicySet, resource: Mapping[str, Any]) -> Iterator[Candidate]:
+    tables = policies.tables
+    bound = [each.regions for each in tables.regions.data_classes.values()]
+    bound += [each.regions for each in tables.systems.values()]
+    bound += [each.regions for each in tables.models.values()]
+    regions = {region for each in bound for region in each or ()}
+    for region in sorted(regions - {resource.get("region")})[:MAX_REGIONS]:
+        yield Candidate(f"serve the model in the region {region}", "region", _set("resource", "region", region))
+
+
+def _of_data(policy_input: Mapping[str, Any]) -> Iterator[Candidate]:
+    resource = policy_input["resource"]
+    for name in sorted(set(policy_input.get("request", {}).get("data_classes", ()))):
+        text = f"leave data of the class {name} out of the request"
+        yield Candidate(text, f"request data {name}", _drop_class("request", name))
+    for name in sorted(set(resource.get("data_classes", ()))):
+        text = f"have the system {resource.get('system', '')} process no data of the class {name}"
+        yield Candidate(text, f"system data {name}", _drop_class("resource", name), _forget_class(resource, name))
+
+
+def _of_system(system: str) -> Iterator[Candidate]:
+    for text, key, value in (
+        (f"name an overseer of the system {system}", "oversight", {"overseers": ["somebody"]}),
+        (f"register the instructions for use of the system {system}", "instructions_for_use", "a link"),
+        (f"register the fundamental rights impact assessment of the system {system}", "fria", "a link"),
+    ):
+        yield Candidate(text, key, apply_to_tables=_enter(system, key, value))
+
+
+def _of_others(
+    policies: LoadedPolicySet, policy_input: Mapping[str, Any], others: Sequence[Mapping[str, Any]]
+) -> Iterator[Candidate]:
+    principal, action = policy_input["principal"], policy_input["action"]
+
+    def ungranted(other: Mapping[str, Any]) -> bool:
+        kind = principal.get("kind", "")
+        return not granting_roles(policies.tables, principal["roles"], kind, action, other["id"])
+
+    named = [each for each in others if each["id"] != policy_input["resource"]["id"]]
+    for other in sorted(named, key=lambda each: (ungranted(each), each["id"]))[:MAX_OTHERS]:
+        yield Candidate(f"use the model {other['id']} instead", "model", _replace("resource", other))
+
+
+def _set(part: str, key: str, value: str) -> Callable[[dict[str, Any]], None]:
+    return lambda document: document[part].update({key: value})
+
+
+def _replace(part: str, value: Mapping[str, Any]) -> Callable[[dict[str, Any]], None]:
+    return lambda document: document.update({part: dict(value)})
+
+
+def _add_role(role: str) -> Callable[[dict[str, Any]], None]:
+    def change(document: dict[str, Any]) -> None:
+        document["principal"]["roles"] = sorted({*document["principal"]["roles"], role})
+
+    return change
+
+
+def _drop_role(role: str) -> Callable[[dict[str, Any]], None]:
+    def change(document: dict[str, Any]) -> None:
+        for key in ("roles", "break_glass"):
+            document["principal"][key] = [each for each in document["principal"].get(key, ()) if each != role]
+
+    return change
+
+
+def _drop_class(part: str, name: str) -> Callable[[dict[str, Any]], None]:
+    def change(document: dict[str, Any]) -> None:
+        document[part]["data_classes"] = [each for each in document[part]["data_classes"] if each != name]
+
+    return change
+
+
+def _enter(system: str, key: str, value: Any) -> Callable[[Tables], None]:
+    return lambda tables: tables["systems"][system].update({key: value})
+
+
+def _forget_class(resource: Mapping[str, Any], name: str) -> Callable[[Tables], None]:
+    def change(tables: Tables) -> None:
+        entry = tables.get("systems", {}).get(resource.get("system", ""))
+        if entry is not None:
+            entry["data_classes"] = [each for each in entry.get("data_classes", ()) if each != name]
+
+    return change
