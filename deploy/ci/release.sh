@@ -3,7 +3,8 @@
 #
 #   release.sh github|gitlab COMMIT PREVIOUS-COMMIT
 #
-# Needs the signing key in POLICY_SIGNING_KEY (its text) or POLICY_SIGNING_KEY_FILE; leaves policies.tar.gz and change.json.
+# Needs the signing key in POLICY_SIGNING_KEY (its text) or POLICY_SIGNING_KEY_FILE; leaves policies.tar.gz and
+# change.json.
 set -euo pipefail
 POLICIES=${POLICIES:-policies} SAMPLES=${SAMPLES:-policy-samples/calls.jsonl} KEY_ID=${KEY_ID:-ci}
 PUBLIC_KEY=${PUBLIC_KEY:-policy-signing.public.pem}

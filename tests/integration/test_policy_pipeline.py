@@ -2,7 +2,7 @@
 
 Every `run:` and `script:` step is taken from the files in deploy/ci and run by bash as written. Not run here: steps that
 are actions of the forge (named in ACTIONS), and the installation. `gh` and `curl` towards the forge are stand-ins that
-answer with JSON of the shape of its API.
+answer with JSON of the shape of its API. What needs jq or opa is an interop test.
 """
 
 import base64
@@ -26,8 +26,6 @@ from tests.support.calls import chat, plain, recorded
 from tests.support.policy_bundles import activate, refused
 from tests.support.running_gateway import BIN, ROOT, RunningGateway, govctl
 from tests.unit.authorization.conftest import call as policy_input
-
-pytestmark = pytest.mark.interop
 
 GITHUB = ROOT / "deploy/ci/github/policies.yml"
 ACTIVATE = ROOT / "deploy/ci/github/policies-activate.yml"
@@ -182,6 +180,7 @@ def review(repository: Repository) -> dict[str, subprocess.CompletedProcess[str]
 # The pull request
 
 
+@pytest.mark.interop
 def test_a_pull_request_says_who_would_lose_what_and_fails_when_it_is_too_much(repository):
     repository.change("take-away", "bindings", lambda table: {**table, "team:research": ["embedding-user"]})
     done = review(repository)
@@ -210,6 +209,7 @@ def test_a_pull_request_says_who_would_lose_what_and_fails_when_it_is_too_much(r
     assert gzip.decompress(base64.b64decode(sent["sarif"])) == sarif
 
 
+@pytest.mark.interop
 def test_the_comment_is_made_once_and_then_replaced(repository):
     repository.change("more", "bindings", lambda table: {**table, "team:new": ["chat-user"]})
     done = review(repository)
@@ -320,6 +320,7 @@ def gateway(example_backend: str, repository: Repository, tmp_path: Path):
     assert running.stop() == 0
 
 
+@pytest.mark.interop
 def test_what_was_approved_and_checked_is_activated_and_the_log_says_by_whom(repository, gateway):
     bundle, commit = released(repository)
     assert bundle.name == "policies.tar.gz"
@@ -354,11 +355,13 @@ def test_what_was_approved_and_checked_is_activated_and_the_log_says_by_whom(rep
         ({"conclusion": "failure"}, "the passed check policy-review"),
     ],
 )
+@pytest.mark.interop
 def test_what_lacks_one_of_them_is_not(repository, gateway, changes, why):
     bundle, _ = released(repository, **changes)
     assert why in refused(gateway, "activate", str(bundle))
 
 
+@pytest.mark.interop
 def test_the_same_policies_with_another_record_are_refused(repository, gateway):
     released(repository)
     record = json.loads((repository.directory / "change.json").read_text())
@@ -377,6 +380,7 @@ def test_the_same_policies_with_another_record_are_refused(repository, gateway):
         assert why in refused(gateway, "activate", str(repository.directory / "other.tar.gz"))
 
 
+@pytest.mark.interop
 def test_a_commit_that_was_never_reviewed_does_not_come_along_with_the_next(repository):
     repository.git("checkout", "--quiet", "main")
     path = repository.directory / "policies/govgateway/bindings/data.yaml"
@@ -393,6 +397,7 @@ def test_a_commit_that_was_never_reviewed_does_not_come_along_with_the_next(repo
     assert not (repository.directory / "policies.tar.gz").exists()
 
 
+@pytest.mark.interop
 def test_a_commit_without_a_pull_request_becomes_no_revision(repository):
     repository.change("more", "bindings", lambda table: {**table, "team:new": ["chat-user"]})
     values, commit = merged(repository)
@@ -414,6 +419,7 @@ def gitlab(repository: Repository, job: str, **env: str) -> subprocess.Completed
     return done
 
 
+@pytest.mark.interop
 def test_the_same_on_gitlab(repository, gateway):
     repository.change("more", "bindings", lambda table: {**table, "team:new": ["chat-user"]})
     done = gitlab(repository, "policy-review", CI_MERGE_REQUEST_DIFF_BASE_SHA=repository.base)
@@ -487,6 +493,7 @@ def test_the_gitlab_jobs_that_hold_a_token_are_for_the_default_branch_or_run_not
     assert "deploy/ci" not in json.dumps([comment["before_script"], comment["script"], comment["after_script"]])
 
 
+@pytest.mark.interop
 def test_the_pre_commit_hooks_run(repository):
     hooks = yaml.safe_load((ROOT / "deploy/ci/pre-commit/pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     for hook in hooks:
