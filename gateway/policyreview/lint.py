@@ -1,10 +1,11 @@
 """Checks policies beyond what the gateway refuses: what is unused, hidden, covered, repeated or unexplained."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from gateway.authorization.decision_form import MALFORMED
 from gateway.authorization.delegated import REGIONS_CONFLICT
+from gateway.authorization.input import Principal
 from gateway.authorization.input_paths import input_paths
 from gateway.authorization.policy_set import LoadedPolicySet
 from gateway.authorization.policy_tree import PolicyTree
@@ -15,6 +16,7 @@ from gateway.policyreview.findings import Finding, in_order
 from gateway.policyreview.lint_tables import (
     covered_permissions,
     expired,
+    inherited_bindings,
     repeated_bindings,
     unbound_roles,
     unused_systems,
@@ -28,7 +30,12 @@ GATEWAY_CODES = frozenset({MALFORMED, REGIONS_CONFLICT, "default_deny"})
 
 
 def lint(
-    tree: PolicyTree, policies: LoadedPolicySet, *, now: int, systems: frozenset[str] | None = None
+    tree: PolicyTree,
+    policies: LoadedPolicySet,
+    *,
+    now: int,
+    systems: frozenset[str] | None = None,
+    principals: Sequence[Principal] = (),
 ) -> list[Finding]:
     """Return what there is to say about policies that load.
 
@@ -37,6 +44,7 @@ def lint(
         policies: what the files load to.
         now: UNIX seconds.
         systems: AI systems that the configured models belong to; None where no configuration is known.
+        principals: those of the inventory; none where no inventory is known.
     """
     files = parse((*policies.modules, *policies.tests))
     tables, places = policies.tables, DataPlaces(tree)
@@ -46,6 +54,7 @@ def lint(
         *covered_permissions(tables, places),
         *unbound_roles(tables, places),
         *repeated_bindings(tables, places, now),
+        *inherited_bindings(tables, places, principals, now),
         *expired(tables, places, now),
         *_reasons(policies, places),
         *_whole_input(policies, files),

@@ -1,8 +1,9 @@
 """Finds what in the policy tables is of no use: covered permissions, roles nobody has, bindings that add nothing."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from gateway.authorization.bindings import expired_grants
+from gateway.authorization.input import Principal
 from gateway.authorization.policy_data import PolicyData
 from gateway.authorization.policy_data_roles import Grant, Permission, role_of
 from gateway.policyreview.data_places import DataPlaces
@@ -62,6 +63,33 @@ def repeated_bindings(tables: PolicyData, places: DataPlaces, now: int) -> Itera
                     f"{subject} is bound to {binding_text(binding)}, and has it by {binding_text(other)} anyway",
                     "Remove it; or, if the role was meant to be granted for a time only, remove the other one.",
                 )
+
+
+def inherited_bindings(
+    tables: PolicyData, places: DataPlaces, principals: Iterable[Principal], now: int
+) -> Iterator[Finding]:
+    """Yield a finding for each binding of a principal that adds nothing to what its team or its kind is bound to.
+
+    Args:
+        tables: the tables.
+        places: where they are written.
+        principals: whose team and kind are known.
+        now: UNIX seconds. Grants that are over are left out.
+    """
+    for principal in principals:
+        groups = (f"team:{principal.team}", f"kind:{principal.kind}")
+        for index, binding in enumerate(tables.bindings.get(principal.id, ())):
+            if isinstance(binding, Grant) and binding.end <= now:
+                continue
+            for group in groups:
+                if any(_contains(wide, binding) for wide in tables.bindings.get(group, ())):
+                    yield Finding(
+                        "info",
+                        "inherited-binding",
+                        *places.find(_ROOT, "bindings", principal.id, index),
+                        f"{principal.id} is bound to {binding_text(binding)}, and has it through {group} anyway",
+                        "Remove it, unless it is to stay when the principal leaves the group.",
+                    )
 
 
 def expired(tables: PolicyData, places: DataPlaces, now: int) -> Iterator[Finding]:

@@ -36,8 +36,8 @@ def reason_rules(
 ) -> dict[str, tuple[str, ...]]:
     """Return the definitions that give each of the reason codes for an input, as `file:line`.
 
-    Those count that have the code as a text; where none has, the values and sets that it is in. A code that no definition
-    gives has the lines where it stands, or none: a default, or a code of the gateway's own.
+    Those count that have the code as a text; where none has, the values and sets that it is in. A code that no
+    definition gives has the lines where it stands, or none: a default, or a code of the gateway's own.
     """
     if not codes:
         return {}

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from gateway.app import configured_policies
-from gateway.authorization.policy_set import LoadedPolicySet
+from gateway.authorization.policy_set import EngineName, LoadedPolicySet
 from gateway.config import GatewayConfig, load_config
 from gateway.errors import ConfigError
 
@@ -17,13 +17,26 @@ DirectoryArgument = Annotated[
 ]
 
 
-def policy_directory(directory: Path | None, config: Path) -> Path:
-    """Return the directory that was named, which needs no configuration, or else the configured one.
+EngineOption = Annotated[
+    EngineName | None,
+    typer.Option(
+        help="What is going to decide: embedded, or opa, which takes forms that the embedded engine does not; "
+        "default: the configured one, embedded for a DIRECTORY.",
+        show_default=False,
+    ),
+]
+
+
+def policy_directory(directory: Path | None, engine: EngineName | None, config: Path) -> tuple[Path, EngineName]:
+    """Return the directory that was named, which needs no configuration, or else the configured one; and the engine.
 
     Raises:
         gateway.errors.ConfigError: none was named, and the configuration cannot be used.
     """
-    return load_config(config).policy.directory if directory is None else directory
+    if directory is not None:
+        return directory, engine or "embedded"
+    policy = load_config(config).policy
+    return policy.directory, engine or policy.engine
 
 
 def embedded_policies(config: GatewayConfig) -> LoadedPolicySet:

@@ -1,22 +1,25 @@
 """govctl policy check."""
 
 import re
-import time
+from contextlib import closing
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from gateway.authorization.policy_set import LoadedPolicySet, load_policy_tree
+from gateway.app import open_registry
+from gateway.authorization.policy_set import EngineName, LoadedPolicySet, load_policy_tree
 from gateway.authorization.policy_tree import read_policy_tree
+from gateway.cli.acting import now
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, print_json, say
-from gateway.cli.policy.base import DirectoryArgument, app
-from gateway.config import load_config
+from gateway.cli.policy.base import DirectoryArgument, EngineOption, app, policy_directory
+from gateway.config import GatewayConfig, load_config
 from gateway.errors import ConfigError
 from gateway.policyreview.findings import Finding, count, in_order
 from gateway.policyreview.inert import plain
 from gateway.policyreview.lint import lint
 from gateway.policyreview.lint_tools import opa_findings, regal_findings
+from identity.registry import Agent
 
 _PLACE = re.compile(r"(?P<file>.+?\.(?:rego|yaml|yml|json))(?::(?P<line>\d+))?(?::\d+)?: (?P<message>.+)", re.DOTALL)
 
@@ -26,16 +29,14 @@ def check(
     directory: DirectoryArgument = None,
     strict: Annotated[bool, typer.Option("--strict", help="Exit status 1 for warnings, too.")] = False,
     with_opa: Annotated[bool, typer.Option("--with-opa", help="Have opa check --strict look at them, too.")] = False,
+    engine: EngineOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
     """Load the policies as the gateway would, then look for what is unused, hidden, repeated or unexplained."""
-    systems: frozenset[str] | None = None
-    if directory is None:
-        configured = load_config(config)
-        directory = configured.policy.directory
-        systems = frozenset(model.system for model in configured.models)
-    policies, findings = _findings(directory, systems)
+    configured = load_config(config) if directory is None else None
+    directory, engine = policy_directory(directory, engine, config)
+    policies, findings = _findings(directory, engine, configured)
     if with_opa:
         findings += opa_findings(directory)
     findings = in_order(findings)
@@ -63,14 +64,27 @@ def check(
         raise typer.Exit(1)
 
 
-def _findings(directory: Path, systems: frozenset[str] | None) -> tuple[LoadedPolicySet | None, list[Finding]]:
+def _findings(
+    directory: Path, engine: EngineName, config: GatewayConfig | None
+) -> tuple[LoadedPolicySet | None, list[Finding]]:
     """Return the policies, None if they do not load, and what there is to say about them."""
     tree = read_policy_tree(directory)
     try:
-        policies = load_policy_tree(tree)
+        policies = load_policy_tree(tree, engine=engine)
     except ConfigError as error:
         return None, [_refusal(line, directory) for line in str(error).splitlines() if line.strip()]
-    return policies, [*lint(tree, policies, now=int(time.time()), systems=systems), *regal_findings(directory)]
+    systems = frozenset(model.system for model in config.models) if config else None
+    principals = _registered(config) if config else ()
+    found = lint(tree, policies, now=now(), systems=systems, principals=principals)
+    return policies, [*found, *regal_findings(directory)]
+
+
+def _registered(config: GatewayConfig) -> tuple[Agent, ...]:
+    """Return who is in the inventory; nobody where there is none, as in a repository of policies."""
+    if not (config.state_dir / "registry.sqlite").exists():  # opening it would make it
+        return ()
+    with closing(open_registry(config)) as registry:
+        return registry.contents().agents
 
 
 def _refusal(text: str, directory: Path) -> Finding:

@@ -11,7 +11,7 @@ from gateway.authorization.policy_set import load_policy_set
 from gateway.authorization.rego_tests import RegoTestResult, run_rego_tests
 from gateway.authorization.schemas import schemas
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, print_json, print_table, say
-from gateway.cli.policy.base import DirectoryArgument, app, policy_directory
+from gateway.cli.policy.base import DirectoryArgument, EngineOption, app, policy_directory
 from gateway.policyreview.coverage import Coverage, ranges
 from gateway.policyreview.inert import plain
 from gateway.policyreview.junit import junit_xml
@@ -28,12 +28,14 @@ def run_tests(
         float | None, typer.Option(min=0, max=100, help="With a coverage below this (percent), exit status 1.")
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the verdicts to this file as JUnit XML.")] = None,
+    engine: EngineOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
     """Run the Rego tests in the engine that decides; exit status 1 if one fails or there is none."""
     wanted = _pattern(run)
-    policies = load_policy_set(policy_directory(directory, config))
+    directory, engine = policy_directory(directory, engine, config)
+    policies = load_policy_set(directory, engine=engine)
     measured = Coverage(policies.modules) if coverage or fail_under is not None else None
     results = run_rego_tests(policies, wanted=wanted, watcher=measured)
     if junit is not None:
