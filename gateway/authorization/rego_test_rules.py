@@ -27,6 +27,7 @@ class RegoTestRule:
         todo: whether the test is skipped.
         cases: whether the rule has one value for each of its cases.
         names: full name of the rule that is the set of the cases' names; empty where they cannot be told.
+        case: whether `rule` is the only case of the test, and not the whole of it.
     """
 
     file: str
@@ -36,6 +37,7 @@ class RegoTestRule:
     todo: bool
     cases: bool
     names: str = ""
+    case: bool = False
 
 
 def separate_tests(modules: Sequence[Module]) -> tuple[tuple[Module, ...], list[RegoTestRule]]:
@@ -58,7 +60,7 @@ def separate_tests(modules: Sequence[Module]) -> tuple[tuple[Module, ...], list[
             test = _test_of(rule)
             if test is None:
                 continue
-            steps, line, cases = test
+            steps, line, cases, key = test
             name = f"{package}.{'.'.join(step for step, _, _ in steps)}"
             last, start, end = steps[-1]
             todo = last.startswith(TODO)
@@ -70,17 +72,19 @@ def separate_tests(modules: Sequence[Module]) -> tuple[tuple[Module, ...], list[
                 renamed.setdefault(file, []).append((start, end, own))
             names = _unused(f"{'_'.join(step for step, _, _ in steps)}_{number:02d}_cases", texts) if cases else ""
             rule_name = name.removesuffix(last) + own
-            text = case_rule(rule, syntax["source"]["contents"].encode(), rule_name, names) if cases else ""
+            one_key = cases and not key
+            text = case_rule(rule, syntax["source"]["contents"].encode(), rule_name, names) if one_key else ""
             added[file] = added.get(file, "") + text
             found.append(
                 RegoTestRule(
                     file,
                     line,
                     f"{name}#{number:02d}" if number and not todo else name,
-                    rule_name,
+                    rule_name if cases else rule_name + key,
                     todo,
                     cases,
                     f"{package}.{names}" if text else "",
+                    bool(key) and not cases,
                 )
             )
     separated = tuple(_rename(each, renamed.get(each.name, ()), added.get(each.name, "")) for each in modules)
@@ -93,17 +97,34 @@ def _unused(name: str, texts: str) -> str:
     return name
 
 
-def _test_of(rule: Any) -> tuple[list[_Step], int, bool] | None:
-    """Return the name of a test up to its part with the prefix, its line, and whether it has cases."""
+def _test_of(rule: Any) -> tuple[list[_Step], int, bool, str] | None:
+    """Return the name of a test up to its part with the prefix, its line, whether it has cases, and its further key.
+
+    A fixed key after the name, such as `.sum` of `test_numbers.sum := true`, names the only case of a test without a
+    body. A test with cases has none, unless it has more keys than the one of its cases.
+    """
     if "Default" in rule:
-        kind, head = "Default", rule["Default"]
+        kind, head, bodies = "Default", rule["Default"], []
     else:
         ((kind, head),) = rule["Spec"]["head"].items()
+        bodies = rule["Spec"]["bodies"]
+    every = list(_steps(head["refr"]))
     steps, computed = _ground(head["refr"])
     for length, (name, _, _) in enumerate(steps, start=1):
         if name.startswith((TEST, TODO)):
-            return steps[:length], head["span"]["line"], computed and kind == "Compr"
+            cases = computed and kind == "Compr"
+            further = every[length:]
+            key = ""
+            if cases and len(further) > 1:
+                key = "[…]"
+            elif kind == "Compr" and not bodies and len(further) == 1 and further[0] and _plain(further[0][0]):
+                key = f'["{further[0][0]}"]'
+            return steps[:length], head["span"]["line"], cases, key
     return None
+
+
+def _plain(key: str) -> bool:
+    return key.isprintable() and not {'"', "\\"} & set(key)
 
 
 def _ground(reference: Any) -> tuple[list[_Step], bool]:

@@ -96,7 +96,7 @@ def _verdict(engine: Any, rule: RegoTestRule) -> tuple[bool, str, bool]:
     """Return whether a test passes, why not, and whether the engine panicked over it."""
     if rule.cases and not rule.names:
         # A case that fails would be missing, and the test would pass.
-        return False, "its cases cannot be told: name them by what 'some … in' or ':=' binds in the body", False
+        return False, "its cases cannot be told: give it one key, that 'some … in' or ':=' binds in the body", False
     try:
         value = evaluate(engine, rule.rule, None)
         names = evaluate(engine, rule.names, None) if rule.cases else None
@@ -104,8 +104,13 @@ def _verdict(engine: Any, rule: RegoTestRule) -> tuple[bool, str, bool]:
         return False, str(error), isinstance(error, EnginePanicError)
     if rule.cases and value is not None:
         cases = [name if isinstance(name, str) else orjson.dumps(name).decode() for name in names or ()]
-        failed = [case for case in dict.fromkeys([*cases, *value]) if value.get(case) is not True]
+        failed = [case for case in dict.fromkeys([*cases, *value]) if not _true(value.get(case))]
         return not failed, f"cases that fail: {', '.join(failed)}" if failed else "", False
-    if value is True:
+    if value is True or (rule.case and _true(value)):
         return True, "", False
     return False, "undefined" if value is None else orjson.dumps(value).decode(), False
+
+
+def _true(value: Any) -> bool:
+    """Whether the value of a case is true, or holds further cases that all are."""
+    return value is True or (isinstance(value, dict) and bool(value) and all(map(_true, value.values())))

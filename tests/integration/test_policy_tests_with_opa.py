@@ -22,6 +22,8 @@ DECISION = """package govgateway.authz
 default decision := {"allow": false, "reasons": ["default_deny"], "obligations": [], "cache_seconds": 0}
 
 test_beside_the_rules if not decision.allow
+
+size(x) := count(x)
 """
 ODD = """package govgateway.odd_test
 
@@ -88,14 +90,40 @@ test_case_of_failing_numbers[number] if { some number in [1, 2]; number > 1 }
 test_case_of_none[name] if { some name in []; name == "a" }
 test_case_all_fail[name] if { some name in ["a"]; name == "b" }
 nested.test_case[name] if { some name, _ in {"a": 1}; 1 % 0 == 1 }
+test_object_of_true := {"a": true}
+test_object_of_true_if := {"a": true} if true
+test_fixed.one := true
+test_fixed.two := false
+test_fixed_text["a b"] := true
+test_fixed_false.one := false
+test_fixed_number.one := 1
+test_fixed_object.one := {"a": true}
+test_fixed_object_false.one := {"a": true, "b": false}
+test_fixed_with_body.one := true if true
+test_fixed_further.one.two := true
+test_case_of_true[name] := {"n": true} if some name in ["a"]
+test_case_of_false[name] := {"n": true, "m": false} if some name in ["a"]
+test_function_replaced if data.govgateway.authz.size([1]) == 7 with data.govgateway.authz.size as 7
+test_function_replaced_by_another if data.govgateway.authz.size([1]) == 9 with data.govgateway.authz.size as nine
+nine(_) := 9
+test_builtin_replaced if data.govgateway.authz.size([1]) == 5 with count as 5
+test_every if every x in [1, 2] { x > 0 }
+test_every_fails if every x in [1, 2] { x > 1 }
+test_function(x) := x
+test_not_undefined if not input.a.b
+test_ if true
+testing if false
 todo_test_case[name] if { some name in ["a"]; name == "b" }
 todo_test_false if false
 todo_test_true if true
 todo_test_error if 1 % 0 == 1
 helper_test if false
 """
-ANOTHER = """package govgateway.another_test
+ANOTHER = """package govgateway.deep.another_test
 
+import data.govgateway.authz.size as length
+
+test_import if length([1]) == 1
 test_true if data.govgateway.odd_test.test_true
 test_of_data if count(data.govgateway.roles) == 0
 test_twice if true

@@ -93,5 +93,36 @@ test_divides[name] if { some name in ["a"]; 1 % 0 == 1 }
     assert [each.line for each in run(directory)] == [3, 8, 10, 12, 14, 16]
 
 
+def test_a_test_whose_only_case_has_a_fixed_name_and_one_with_cases_in_cases(policy_directory: WritePolicies) -> None:
+    tests = """package govgateway.authz_test
+
+test_fixed.sum := true
+
+test_fixed["a b"] := false
+
+test_object.sum := {"a": true, "b": true}
+
+test_object_false.sum := {"a": true, "b": false}
+
+test_with_body.sum := true if true
+
+test_cases[name] := {"a": true} if some name in ["x"]
+
+test_false_cases[name] := {"a": true, "b": false} if some name in ["x"]
+
+test_two_keys[x][y] if { some x in ["a"]; some y in ["b"]; x != y }
+
+todo_test_fixed.sum := false
+"""
+    directory = policy_directory(**{"govgateway/authz/a.rego": DENY, "govgateway/authz/a_test.rego": tests})
+    results = {each.name.rpartition(".")[2]: each for each in run(directory)}
+    passed = {name for name, each in results.items() if each.passed and not each.skipped}
+    assert passed == {"test_fixed", "test_object", "test_cases"}
+    assert results["test_fixed#01"].detail == "false"
+    assert results["test_false_cases"].detail == "cases that fail: x"
+    assert "cannot be told: give it one key" in results["test_two_keys"].detail
+    assert results["todo_test_fixed"].skipped
+
+
 def run(directory: Path) -> tuple[RegoTestResult, ...]:
     return run_rego_tests(load_policy_set(directory))

@@ -273,6 +273,11 @@ def test_whatever_is_asked_suggestions_allow_and_are_as_small_as_can_be(
         request={"data_classes": classes},
     )
     explained = explain(policies, document, [call()["resource"]])
+    for reason in explained.reasons:
+        assert reason.places, reason
+        for place in reason.places:
+            file, _, number = place.rpartition(":")
+            assert f'"{reason.code}"' in (starter_policies() / file).read_text().splitlines()[int(number) - 1]
     if explained.decision.allow or explained.prohibited:
         assert explained.changes == ()
         return
