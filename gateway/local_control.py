@@ -83,11 +83,12 @@ class LocalControl:
 
     async def _answer(self, reader: asyncio.StreamReader, sock: Any) -> dict[str, Any]:
         uid = _peer_uid(sock)
-        if uid not in {0, os.geteuid()}:
-            return {"ok": False, "error": f"User {uid} does not run this gateway; ask as the user that does."}
         try:
             async with asyncio.timeout(READ_SECONDS):
+                # Read whoever asks: an answer to what was not read is lost with the connection.
                 request, content = await _read_request(reader)
+            if uid not in {0, os.geteuid()}:
+                return {"ok": False, "error": f"User {uid} does not run this gateway; ask as the user that does."}
             operation = self._operations[request["op"]]
         except (KeyError, TypeError, ValueError, asyncio.LimitOverrunError):
             return {"ok": False, "error": "The running gateway does not know this request; is it of this version?"}

@@ -58,6 +58,7 @@ def limited(example_backend: str, unreliable: FaultyBackend, tmp_path_factory: p
         }
     )
     running.edit_data("limits", LIMITS)
+    running.edit_data("bindings", {f"team:{team}": ["chat-user"] for team in ("research", "trial")})
     running.start(workers=2)
     yield running
     assert running.stop() == 0

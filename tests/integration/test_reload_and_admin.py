@@ -130,7 +130,8 @@ def test_govctl_reload_says_what_is_wrong_before_anything_is_asked(files, break_
 
 
 def test_a_good_change_takes_effect_without_dropping_an_open_connection(files, caller):
-    with plain(files, caller) as client:
+    lasting = httpx.Limits(keepalive_expiry=120)  # a slow reload shall not outlast the client's patience
+    with plain(files, caller, limits=lasting) as client:
         assert client.post("/v1/chat/completions", json=chat(MODEL)).status_code == 200
         port = local_port(client)
         bindings(files, ROLES[1])

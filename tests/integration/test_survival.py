@@ -74,6 +74,8 @@ def all_ids(gateway: RunningGateway) -> set[str]:
     return {entry["event_id"] for entry in records(gateway, 1_000_000)}
 
 
+# What was killed leaves connections half open on the clients' side, which may be collected before they are closed.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_everything_killed_under_load_three_times_and_every_answered_call_is_on_record(home):
     home.start(workers=2)
     agent = home.register("agent/caller")
