@@ -180,12 +180,6 @@ class TestExplainInput:
         assert "prohibited practice: no role and no other change allows this call" in shown
         assert "would allow it:" not in shown
 
-    def test_roles_that_are_kept_apart_are_told(self, govctl: Govctl) -> None:
-        Path("input.json").write_text(json.dumps(asked(principal={"roles": ["chat-user", "platform-admin"]})))
-        shown = govctl("policy", "explain", "--input", "input.json").out
-        assert "the roles chat-user, platform-admin are kept apart (administration-and-use)" in shown
-        assert "- take the role platform-admin from the agent" in shown
-
     def test_nothing_that_somebody_chose_moves_the_cursor(self, govctl: Govctl) -> None:
         evil = "\x1b[2Jx\nREADY"
         document = asked(resource={"id": evil, "region": evil}, principal={"roles": [evil], "status": evil})
@@ -225,13 +219,6 @@ class TestWithOpaAsTheEngine:
 class TestAccess:
     def test_an_action_that_does_not_exist_is_told_with_the_nearest(self, govctl: Govctl) -> None:
         assert "did you mean 'model.infer'?" in govctl("policy", "who-can", "model.infr", "x", code=2).err
-
-    def test_a_model_that_is_not_configured_is_told_with_the_nearest(self, govctl: Govctl, agent: str) -> None:
-        answer = govctl("policy", "who-can", "model.infer", "exampl-chat", "--json")
-        assert [each["allow"] for each in answer.json] == [False]
-        assert "did you mean 'example-chat'?" in answer.err
-        assert govctl("policy", "who-can", "model.infer", "example-chat").err == ""
-        assert govctl("policy", "who-can", "admin.status.read", "/v1/status").err == ""
 
     def test_what_somebody_can_on_a_pattern_is_told_by_the_pattern(self, govctl: Govctl, agent: str) -> None:
         bind(govctl, f"{agent}: [delegate]\n")

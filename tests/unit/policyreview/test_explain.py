@@ -209,13 +209,6 @@ def test_the_data_that_mattered_are_named(policies):
     assert dict(bounds(explained)) == {"data personal": ("local", "eu-central", "eu-west")}
 
 
-def test_roles_that_are_kept_apart_are_named_with_the_reason(policies):
-    (duty,) = explain(policies, call(principal={"roles": ["chat-user", "platform-admin"]})).duties
-    assert duty["name"] == "administration-and-use"
-    assert duty["roles"] == ["chat-user", "platform-admin"]
-    assert explain(policies, call()).duties == ()
-
-
 def test_each_link_of_a_chain_is_explained_and_the_chain_as_a_whole(policies):
     explained = explain_call(policies, [call(), call(principal={"status": "suspended"})])
     assert [each.decision.allow for each in explained.links] == [True, False]
