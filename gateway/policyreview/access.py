@@ -1,13 +1,15 @@
 """Who may do what: every registered principal on every model, decided one by one as the gateway decides."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from gateway.authorization.embedded import EmbeddedEngine
 from gateway.authorization.engine import Decision
+from gateway.errors import IdentityRefusedError
 from gateway.policyreview.questions import MODEL_ACTIONS, Questions
-from identity.registry import Agent
+from gateway.policyreview.standing import refusal
+from identity.registry import Agent, RegistrySnapshot
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,19 +21,27 @@ class Access:
         action: what.
         resource: on what: a name, or a pattern in which * stands for any text.
         decision: what the policies say.
+        refused: why the gateway refuses the principal before it asks the policies, None if it does not.
     """
 
     principal: Agent
     action: str
     resource: str
     decision: Decision
+    refused: IdentityRefusedError | None = None
 
     @property
-    def bound(self) -> int | None:
-        """The bound on output tokens, None without one."""
-        return min(
-            (int(each["max_tokens"]) for each in self.decision.obligations if "max_tokens" in each), default=None
-        )
+    def allow(self) -> bool:
+        """Whether the call would be made: the gateway hears the principal, and the policies allow it."""
+        return self.decision.allow and self.refused is None
+
+    @property
+    def how(self) -> str:
+        """The obligations and remarks of a call that would be made; the reasons why another would not."""
+        if not self.allow:
+            codes = [self.refused.code] if self.refused else []
+            return ", ".join([*codes, *(() if self.decision.allow else self.decision.reasons)])
+        return ", ".join([*map(_obligation, self.decision.obligations), *self.decision.reasons])
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -40,28 +50,38 @@ class Access:
             "team": self.principal.team,
             "action": self.action,
             "resource": self.resource,
-            "allow": self.decision.allow,
+            "allow": self.allow,
+            "refused": None if self.refused is None else self.refused.code,
             "reasons": list(self.decision.reasons),
             "obligations": [dict(each) for each in self.decision.obligations],
         }
 
 
 class Accesses:
-    """Decides for whoever is asked about. Belongs to the thread that made it."""
+    """Decides for whoever is asked about. Belongs to the thread that made it.
 
-    def __init__(self, questions: Questions) -> None:
+    Args:
+        questions: makes the policy inputs.
+        agents: the inventory, for who is heard at all.
+    """
+
+    def __init__(self, questions: Questions, agents: RegistrySnapshot) -> None:
         self.questions = questions
+        self._agents = agents
+        self._refusals: dict[str, IdentityRefusedError | None] = {}
         self._engine = EmbeddedEngine(questions.policies)
 
     def of(self, principal: Agent, action: str, resource: str) -> Access:
         """Return what the policies say to one call."""
         decision = self._engine.decide_now(self.questions.ask(principal, action, resource))
-        return Access(principal, action, resource, decision)
+        if principal.id not in self._refusals:
+            self._refusals[principal.id] = refusal(principal.id, self._agents, self.questions.now)
+        return Access(principal, action, resource, decision, self._refusals[principal.id])
 
     def who_can(self, principals: Iterable[Agent], action: str, resource: str) -> list[Access]:
         """Return the answer to each of the principals, those who may first."""
         found = [self.of(each, action, resource) for each in principals]
-        return sorted(found, key=lambda each: (not each.decision.allow, each.principal.id))
+        return sorted(found, key=lambda each: (not each.allow, each.principal.id))
 
     def what_can(self, principal: Agent) -> list[Access]:
         """Return the answers for every model, and for every other action that a role of the principal names."""
@@ -93,7 +113,18 @@ class Accesses:
                 for role in roles
                 for permission in policies.tables.roles[role].permissions
                 for action in permission.actions
-                if not action.startswith("model.")
-                for resource in permission.resources
+                if action not in MODEL_ACTIONS
+                # Listing models needs no name: each model of the list is decided by itself.
+                for resource in ([""] if action == "model.list" else permission.resources)
             }
         )
+
+
+def _obligation(obligation: Mapping[str, Any]) -> str:
+    match obligation["type"]:
+        case "clamp_max_tokens":
+            return f"at most {obligation['max_tokens']} tokens"
+        case "route_region":
+            return f"in the region {obligation['region']}"
+        case other:
+            return str(other)

@@ -9,7 +9,10 @@ from html import escape
 from gateway.policyreview.access import Access
 from gateway.policyreview.inert import plain
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+# The wide forms count for spreadsheets of some languages.
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
+_LONGEST = 2048
+"""Longest text of a cell: that of a SPIFFE ID. Two that were cut could not be told apart."""
 _STYLE = (
     "body{font:15px/1.4 system-ui,sans-serif;margin:2em;color:#1a1a1a}table{border-collapse:collapse}"
     "caption{text-align:left;margin-bottom:1em}th,td{border:1px solid #bbb;padding:.3em .6em;text-align:left}"
@@ -47,7 +50,9 @@ def matrix_html(
         time: when it was made, for people.
     """
     heads = "".join(f'<th scope="col">{escape(plain(text))}</th>' for text in _HEAD)
-    heads += "".join(f'<th scope="col">{escape(plain(model))}<br>{escape(action)}</th>' for model, action in columns)
+    heads += "".join(
+        f'<th scope="col">{escape(plain(model, _LONGEST))}<br>{escape(action)}</th>' for model, action in columns
+    )
     body = "".join(f"<tr>{_row(row)}</tr>\n" for row in rows)
     caption = (
         f"Who may use which model, on {escape(time)}.<br>Policies: revision {escape(plain(revision))}, "
@@ -62,10 +67,10 @@ def matrix_html(
 
 
 def _row(row: Sequence[Access]) -> str:
-    who = [escape(plain(text)) for text in _who(row[0])]
+    who = [escape(plain(text, _LONGEST)) for text in _who(row[0])]
     cells = f'<th scope="row">{who[0]}</th>' + "".join(f"<td>{text}</td>" for text in who[1:])
     for each in row:
-        css = "yes" if each.decision.allow else "no"
+        css = "yes" if each.allow else "no"
         cells += f'<td class="{css}">{escape(plain(_answer(each)))}</td>'
     return cells
 
@@ -76,15 +81,13 @@ def _who(access: Access) -> tuple[str, ...]:
 
 
 def _answer(access: Access) -> str:
-    if not access.decision.allow:
-        return "no: " + ", ".join(access.decision.reasons)
-    bound = f", at most {access.bound} tokens" if access.bound is not None else ""
-    remarks = "".join(f", {reason}" for reason in access.decision.reasons)
-    return f"yes{bound}{remarks}"
+    if not access.allow:
+        return f"no: {access.how}"
+    return f"yes, {access.how}" if access.how else "yes"
 
 
 def _cell(text: str) -> str:
     """Return text that a spreadsheet takes for text."""
-    shown = plain(text, 1000)
+    shown = plain(text, _LONGEST)
     # Some strip the spaces before they look for a formula.
     return f"'{shown}" if shown.lstrip().startswith(_FORMULA) else shown

@@ -51,11 +51,11 @@ def who_can(
     _check_action(action)
     accesses, agents = _open(config)
     found = accesses.who_can(agents, action, resource)
-    shown = [each for each in found if each.decision.allow or not allowed_only]
+    shown = [each for each in found if each.allow or not allowed_only]
     if json:
         print_json([each.document() for each in shown])
         return
-    rows = ([plain(each.principal.id), each.principal.team, *_answer(each)] for each in shown)
+    rows = ([_name(each.principal.id), plain(each.principal.team), *_answer(each)] for each in shown)
     print_table(["principal", "team", "may", "how, or why not"], rows, empty="Nobody is registered who may.")
 
 
@@ -65,7 +65,7 @@ def what_can(spiffe_id: IdArgument, config: ConfigOption = DEFAULT_CONFIG, json:
     accesses, agents = _open(config)
     agent = next((each for each in agents if each.id == spiffe_id), None)
     if agent is None:
-        raise ConfigError(f"{spiffe_id} is not registered; see: govctl agent list")
+        raise ConfigError(f"{plain(spiffe_id)} is not registered; see: govctl agent list")
     found = accesses.what_can(agent)
     if json:
         print_json([each.document() for each in found])
@@ -79,8 +79,13 @@ def matrix(
     config: ConfigOption = DEFAULT_CONFIG,
     form: Annotated[MatrixFormat, typer.Option("--format", help="How it is written.")] = MatrixFormat.TERMINAL,
     out: Annotated[Path | None, typer.Option("--out", "-o", help="File to write it to.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
 ) -> None:
     """Show who may use which model, for access reviews."""
+    if json:
+        if form not in {MatrixFormat.TERMINAL, MatrixFormat.JSON}:
+            fail(f"--json and --format {form} exclude each other.", code=2)
+        form = MatrixFormat.JSON
     if out is not None and form is MatrixFormat.TERMINAL:
         fail("--out goes with --format csv, html or json.", code=2)
     accesses, agents = _open(config)
@@ -95,9 +100,7 @@ def matrix(
         case MatrixFormat.JSON:
             text = matrix_json(rows, policies.revision, policies.data_digest, when(accesses.questions.now))
         case MatrixFormat.TERMINAL:
-            shown = (
-                [plain(row[0].principal.id), *("yes" if each.decision.allow else "-" for each in row)] for row in rows
-            )
+            shown = ([_name(row[0].principal.id), *("yes" if each.allow else "-" for each in row)] for row in rows)
             heads = [f"{plain(model)} {action.removeprefix('model.')}" for model, action in columns]
             print_table(["principal", *heads], shown, empty="Nobody is registered.")
             return
@@ -114,8 +117,9 @@ def matrix(
 def _open(config: Path) -> tuple[Accesses, list[Agent]]:
     loaded, opened = inventory(config)
     with opened as registry:
-        agents = sorted(registry.contents().agents, key=lambda each: each.id)
-    return Accesses(Questions(loaded, embedded_policies(loaded), now())), agents
+        snapshot = registry.snapshot(entries=False)
+    agents = sorted(snapshot.agents.values(), key=lambda each: each.id)
+    return Accesses(Questions(loaded, embedded_policies(loaded), now()), snapshot), agents
 
 
 def _check_action(action: str) -> None:
@@ -124,7 +128,8 @@ def _check_action(action: str) -> None:
 
 
 def _answer(access: Access) -> tuple[str, str]:
-    if not access.decision.allow:
-        return "no", ", ".join(access.decision.reasons)
-    bound = [f"at most {access.bound} tokens"] if access.bound is not None else []
-    return "yes", ", ".join([*bound, *access.decision.reasons])
+    return "yes" if access.allow else "no", plain(access.how, 500)
+
+
+def _name(spiffe_id: str) -> str:
+    return plain(spiffe_id, 2048)
