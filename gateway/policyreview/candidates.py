@@ -1,7 +1,7 @@
 """The changes that somebody could make so that a call is allowed: of an identity, a binding, a system, or the call."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from gateway.authorization.policy_data_roles import Role
@@ -16,6 +16,12 @@ MAX_REGIONS = 20
 
 Tables = dict[str, Any]
 _TIERS = ("minimal", "limited", "high")
+_ACTIVATIONS = {
+    "active": "",
+    "quarantined": "have the agent taken out of quarantine and activated",
+    "retired": "",  # for good
+}
+"""What makes an agent active, by its status; empty where nothing does or needs to."""
 
 
 def _nothing(_: dict[str, Any]) -> None:
@@ -29,29 +35,46 @@ class Candidate:
     Attributes:
         text: what to do.
         part: what it changes; two changes of one part exclude each other.
-        apply: changes an input, in place.
+        apply: changes the input of a link, in place.
         apply_to_tables: changes the tables below `data.govgateway`, in place; None if it leaves them alone.
+        principal: the SPIFFE ID whose links it changes; empty for every link of the call.
     """
 
     text: str
     part: str
     apply: Callable[[dict[str, Any]], None] = field(default=_nothing)
     apply_to_tables: Callable[[Tables], None] | None = None
+    principal: str = ""
 
 
 def candidates(
-    policies: LoadedPolicySet, policy_input: Mapping[str, Any], others: Sequence[Mapping[str, Any]] = ()
+    policies: LoadedPolicySet, inputs: Sequence[Mapping[str, Any]], others: Sequence[Mapping[str, Any]] = ()
 ) -> Iterator[Candidate]:
     """Yield the changes worth trying.
 
     Args:
         policies: the policies.
-        policy_input: of the call.
+        inputs: of the links of the call, the caller's first.
         others: resources that the call could be about instead, as in an input.
     """
-    principal, resource = policy_input["principal"], policy_input["resource"]
-    if principal.get("status") != "active":
-        yield Candidate("have the agent activated", "status", _set("principal", "status", "active"))
+    of_principals = {each["principal"]["id"]: each["principal"] for each in inputs}
+    for spiffe_id, principal in of_principals.items():
+        for change in _of_principal(policies, principal):
+            text = f"for {spiffe_id}: {change.text}" if len(of_principals) > 1 else change.text
+            yield replace(change, text=text, part=f"{change.part} of {spiffe_id}", principal=spiffe_id)
+    caller = inputs[0]
+    resource = caller["resource"]
+    yield from _of_regions(policies, resource)
+    yield from _of_data(inputs)
+    if resource.get("system") and policies.system(resource["system"]) is not None:
+        yield from _of_system(resource["system"])
+    yield from _of_others(policies, caller, others)
+
+
+def _of_principal(policies: LoadedPolicySet, principal: Mapping[str, Any]) -> Iterator[Candidate]:
+    activation = _ACTIVATIONS.get(principal.get("status", ""), "have the agent activated")
+    if activation:
+        yield Candidate(activation, "status", _set("principal", "status", "active"))
     tier = principal.get("risk_tier")
     for higher in _TIERS[_TIERS.index(tier) + 1 if tier in _TIERS else 0 :]:
         text = f"register the agent for the risk tier {higher}"
@@ -62,11 +85,6 @@ def candidates(
             yield Candidate(_binding(name, role), f"role {name}", _add_role(name))
     for name in principal["roles"]:
         yield Candidate(f"take the role {name} from the agent", f"role {name}", _drop_role(name))
-    yield from _of_regions(policies, resource)
-    yield from _of_data(policy_input)
-    if resource.get("system") and policies.system(resource["system"]) is not None:
-        yield from _of_system(resource["system"])
-    yield from _of_others(policies, policy_input, others)
 
 
 def _binding(name: str, role: Role) -> str:
@@ -86,9 +104,9 @@ def _of_regions(policies: LoadedPolicySet, resource: Mapping[str, Any]) -> Itera
         yield Candidate(f"serve the model in the region {region}", "region", _set("resource", "region", region))
 
 
-def _of_data(policy_input: Mapping[str, Any]) -> Iterator[Candidate]:
-    resource = policy_input["resource"]
-    for name in sorted(set(policy_input.get("request", {}).get("data_classes", ()))):
+def _of_data(inputs: Sequence[Mapping[str, Any]]) -> Iterator[Candidate]:
+    resource = inputs[0]["resource"]
+    for name in sorted({name for each in inputs for name in each.get("request", {}).get("data_classes", ())}):
         text = f"leave data of the class {name} out of the request"
         yield Candidate(text, f"request data {name}", _drop_class("request", name))
     for name in sorted(set(resource.get("data_classes", ()))):
@@ -144,7 +162,9 @@ def _drop_role(role: str) -> Callable[[dict[str, Any]], None]:
 
 def _drop_class(part: str, name: str) -> Callable[[dict[str, Any]], None]:
     def change(document: dict[str, Any]) -> None:
-        document[part]["data_classes"] = [each for each in document[part]["data_classes"] if each != name]
+        classes = document.get(part, {}).get("data_classes")
+        if classes:
+            document[part]["data_classes"] = [each for each in classes if each != name]
 
     return change
 

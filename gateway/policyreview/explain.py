@@ -61,7 +61,6 @@ class Explanation:
         model: the entry of the model, None where the table of models has none.
         data_classes: the classes of data of the call, each with its entry, None for an unknown one.
         prohibited: whether the system is a prohibited practice, which no change allows.
-        changes: the smallest changes that would allow it; empty for an allowed call, and where there are none.
     """
 
     principal: str
@@ -77,11 +76,6 @@ class Explanation:
     model: dict[str, Any] | None
     data_classes: dict[str, dict[str, Any] | None]
     prohibited: bool
-    changes: tuple[tuple[str, ...], ...]
-
-    def document(self) -> dict[str, Any]:
-        """Return it as JSON values."""
-        return asdict(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,11 +86,18 @@ class ExplainedCall:
         decision: what the links together may do.
         reasons: its reasons.
         links: the caller's part first.
+        changes: the smallest changes that would allow it; empty for an allowed call, and where there are none.
     """
 
     decision: Decision
     reasons: tuple[ExplainedReason, ...]
     links: tuple[Explanation, ...]
+    changes: tuple[tuple[str, ...], ...]
+
+    @property
+    def prohibited(self) -> bool:
+        """Whether the system is a prohibited practice, which no change allows."""
+        return any(each.prohibited for each in self.links)
 
     def document(self) -> dict[str, Any]:
         """Return it as JSON values."""
@@ -113,16 +114,16 @@ def explain_call(
         inputs: the caller's first.
         others: resources that the call could be about instead, as in an input.
     """
-    links = tuple(explain(policies, each, others) for each in inputs)
+    links = tuple(explain(policies, each) for each in inputs)
     decision = intersection([each.decision for each in links])
     places = {reason.code: reason.places for each in links for reason in each.reasons}
-    return ExplainedCall(decision, _reasons(policies, decision, places), links)
+    final = decision.allow or any(each.prohibited for each in links)
+    changes = () if final else tuple(suggestions(policies, inputs, others))
+    return ExplainedCall(decision, _reasons(policies, decision, places), links, changes)
 
 
-def explain(
-    policies: LoadedPolicySet, policy_input: dict[str, Any], others: Sequence[Mapping[str, Any]] = ()
-) -> Explanation:
-    """Explain the decision of these policies on one input (see `explain_call`)."""
+def explain(policies: LoadedPolicySet, policy_input: dict[str, Any]) -> Explanation:
+    """Explain the decision of these policies on the input of one link."""
     decision = EmbeddedEngine(policies).decide_now(policy_input)
     principal, resource, action = policy_input["principal"], policy_input["resource"], policy_input["action"]
     tables = policies.tables
@@ -148,7 +149,6 @@ def explain(
             for name in sorted(classes)
         },
         prohibited=prohibited,
-        changes=() if decision.allow else tuple(suggestions(policies, policy_input, () if prohibited else others)),
     )
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import orjson
 
+from gateway.authorization.delegated import intersection
 from gateway.authorization.embedded import EmbeddedEngine
+from gateway.authorization.engine import Decision
 from gateway.authorization.policy_set import LoadedPolicySet
 from gateway.policyreview.candidates import Candidate, candidates
 
@@ -22,17 +24,17 @@ MAX_FOUND = 12
 
 
 def suggestions(
-    policies: LoadedPolicySet, policy_input: dict[str, Any], others: Sequence[Mapping[str, Any]] = ()
+    policies: LoadedPolicySet, inputs: Sequence[dict[str, Any]], others: Sequence[Mapping[str, Any]] = ()
 ) -> list[tuple[str, ...]]:
     """Return sets of changes that would allow the call, the smallest first; none is a part of another.
 
     Args:
         policies: the policies.
-        policy_input: of a call that they refuse.
+        inputs: of the links of a call that they refuse, the caller's first. Every link has to be allowed.
         others: resources that the call could be about instead, as in an input.
     """
-    changes = list(candidates(policies, policy_input, others))
-    trial = Trial(policies, policy_input)
+    changes = list(candidates(policies, inputs, others))
+    trial = Trial(policies, inputs)
     found: list[frozenset[int]] = []
     tried = 0
     for size in range(1, MOST + 1):
@@ -53,26 +55,37 @@ class Trial:
 
     Args:
         policies: the policies.
-        policy_input: of the call; it stays as it is.
+        inputs: of the links of the call; they stay as they are.
     """
 
-    def __init__(self, policies: LoadedPolicySet, policy_input: dict[str, Any]) -> None:
+    def __init__(self, policies: LoadedPolicySet, inputs: Sequence[dict[str, Any]]) -> None:
         self._policies = policies
-        self._input = orjson.dumps(policy_input)
+        self._inputs = orjson.dumps(inputs)
+        self._roles = [frozenset(each["principal"]["roles"]) for each in inputs]
         self._engines: dict[tuple[str, ...], EmbeddedEngine] = {}
 
     def allows(self, changes: Sequence[Candidate]) -> bool:
         """Return whether the policies allow the call once all of these changes are made."""
-        document = orjson.loads(self._input)
+        documents = orjson.loads(self._inputs)
         for change in changes:
-            change.apply(document)
-        return self._possible(document["principal"]["roles"]) and self._engine(changes).decide_now(document).allow
+            for document in documents:
+                if change.principal in {"", document["principal"]["id"]}:
+                    change.apply(document)
+        roles = [frozenset(each["principal"]["roles"]) for each in documents]
+        if not all(map(self._possible, self._roles, roles)):
+            return False
+        engine = self._engine(changes)
+        decisions: list[Decision] = []
+        for document in documents:
+            decisions.append(engine.decide_now(document))
+            if not decisions[-1].allow:
+                return False
+        return intersection(decisions).allow
 
-    def _possible(self, roles: Sequence[str]) -> bool:
+    def _possible(self, before: frozenset[str], roles: frozenset[str]) -> bool:
         """Whether somebody may hold these roles: bindings of roles that are kept apart are refused."""
-        duties = self._policies.tables.separation.duties
-        before = set(orjson.loads(self._input)["principal"]["roles"])
-        return all(len(set(each.roles) & set(roles)) < 2 or set(each.roles) & set(roles) <= before for each in duties)
+        apart = (roles & set(each.roles) for each in self._policies.tables.separation.duties)
+        return all(len(held) < 2 or held <= before for held in apart)
 
     def _engine(self, changes: Sequence[Candidate]) -> EmbeddedEngine:
         changed = [change for change in changes if change.apply_to_tables is not None]

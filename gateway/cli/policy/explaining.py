@@ -16,11 +16,12 @@ from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, p
 from gateway.cli.policy.base import app, embedded_policies
 from gateway.clock import NANOSECONDS
 from gateway.config import GatewayConfig, load_config
-from gateway.errors import PolicyDeniedError
+from gateway.errors import IdentityRefusedError, PolicyDeniedError
 from gateway.policyreview.explain import ExplainedCall, ExplainedReason, Explanation, bounds, explain_call
 from gateway.policyreview.inert import plain
 from gateway.policyreview.questions import Questions
 from gateway.policyreview.recorded import chain_of
+from gateway.policyreview.standing import refusal
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +58,7 @@ def explain_command(
     policies = embedded_policies(loaded)
     questions = Questions(loaded, policies, now())
     recorded: _Recorded | None = None
+    refused: IdentityRefusedError | None = None
     if request:
         recorded = _find(loaded, policies, request)
         inputs = recorded.inputs
@@ -66,6 +68,7 @@ def explain_command(
         _, opened = inventory(config)
         with opened as registry:
             agent = registry.get(principal)
+            refused = refusal(agent.id, registry.snapshot(entries=False), questions.now)
         inputs = [questions.ask(agent, action, resource)]
     explained = explain_call(policies, inputs, questions.resources(inputs[0]["action"]))
     if json:
@@ -74,6 +77,7 @@ def explain_command(
                 "revision": policies.revision,
                 "data_digest": policies.data_digest,
                 **explained.document(),
+                "refused": None if refused is None else {"code": refused.code, "message": refused.detail},
                 "recorded": None if recorded is None else {**recorded.shown, "changed_roles": recorded.roles},
                 "differs": None if recorded is None else _differs(recorded, explained),
             }
@@ -86,6 +90,11 @@ def explain_command(
     if not explained.decision.allow and all(each.decision.allow for each in explained.links):
         say("Together they are denied, since every link has to be kept:")
         _print_reasons(explained.reasons)
+    if not explained.decision.allow:
+        _print_changes(explained)
+    if refused is not None:
+        say(f"Whatever the policies say, the gateway refuses it before: {plain(refused.detail, 500)}")
+        say(f"  {plain(refused.remedy, 500)}")
     if recorded is not None:
         _print_recorded(recorded, explained, policies)
 
@@ -141,22 +150,23 @@ def _print(explained: Explanation) -> None:
     for obligation in explained.decision.obligations:
         say("  with " + ", ".join(f"{key} {value}" for key, value in obligation.items()))
     _print_data(explained)
-    if allowed:
-        return
+
+
+def _print_changes(explained: ExplainedCall) -> None:
     if explained.prohibited:
         say("  The system is a prohibited practice: no role and no other change allows this call.")
     elif not explained.changes:
         say("  No change of one or two things that could be tried would allow it.")
     else:
-        say("  Any one of these would allow it:")
+        say(f"  Any one of these would allow {'it' if len(explained.links) == 1 else 'the call as a whole'}:")
         for changes in explained.changes:
-            say(f"  - {plain('; and '.join(changes), 500)}")
+            say(f"  - {plain('; and '.join(changes), 5000)}")
 
 
 def _print_reasons(reasons: tuple[ExplainedReason, ...]) -> None:
     for reason in reasons:
-        places = f"  [{', '.join(reason.places)}]" if reason.places else ""
-        say(f"  {reason.code}: {reason.message}{places}")
+        places = ", ".join(reason.places) or "no rule of the policies was found that gives it"
+        say(f"  {reason.code}: {reason.message}  [{places}]")
         if reason.remedy:
             say(f"    {reason.remedy}")
 

@@ -84,7 +84,7 @@ class TestExplainRecorded:
         document = govctl("policy", "explain", "--request", refused, "--json").json
         assert document["differs"] is False
         assert document["recorded"]["policy"]["revision"] == "before"
-        assert document["links"][0]["changes"] == [["have the agent activated"]]
+        assert document["changes"] == [["have the agent activated"]]
 
     def test_roles_are_those_of_now_and_the_difference_is_told(self, govctl: Govctl, record: Record) -> None:
         document = asked(principal={"roles": [], "team": "newcomers"})
@@ -144,7 +144,7 @@ class TestExplainInput:
         monkeypatch.setattr("sys.stdin", io.StringIO(text))
         assert govctl("policy", "explain", "--input", "-", "--json").json == from_file
         assert from_file["recorded"] is None
-        assert ["use the model example-chat instead"] in from_file["links"][0]["changes"]
+        assert ["use the model example-chat instead"] in from_file["changes"]
 
     @pytest.mark.parametrize(
         ("text", "told"),

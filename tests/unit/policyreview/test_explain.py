@@ -42,7 +42,7 @@ DENIALS = {
 @pytest.mark.parametrize("case", DENIALS)
 def test_the_obvious_change_is_among_the_suggestions(policies, case):
     document, expected = DENIALS[case]
-    explained = explain(policies, document)
+    explained = explain_call(policies, [document])
     assert not explained.decision.allow
     assert any(len(each) == 1 and each[0].startswith(expected) for each in explained.changes), explained.changes
 
@@ -50,13 +50,13 @@ def test_the_obvious_change_is_among_the_suggestions(policies, case):
 @pytest.mark.parametrize("case", DENIALS)
 def test_what_is_suggested_allows_and_no_part_of_it_does(policies, case):
     document, _ = DENIALS[case]
-    by_text = {each.text: each for each in candidates(policies, document)}
-    trial = Trial(policies, document)
+    by_text = {each.text: each for each in candidates(policies, [document])}
+    trial = Trial(policies, [document])
 
     def allowed(texts: tuple[str, ...]) -> bool:
         return trial.allows([by_text[text] for text in texts])
 
-    found = suggestions(policies, document)
+    found = suggestions(policies, [document])
     assert found
     for each in found:
         assert allowed(each)
@@ -65,7 +65,7 @@ def test_what_is_suggested_allows_and_no_part_of_it_does(policies, case):
 
 
 def test_two_things_that_are_wrong_need_two_changes(policies):
-    found = suggestions(policies, call(principal={"roles": [], "status": "suspended"}))
+    found = suggestions(policies, [call(principal={"roles": [], "status": "suspended"})])
     assert ("have the agent activated", "bind the role chat-user to the agent or its team") in found
     assert all(len(each) == 2 for each in found)
 
@@ -81,7 +81,7 @@ def test_a_high_risk_system_without_overseer_needs_what_the_law_asks_for(policie
             "region": "local",
         },
     )
-    explained = explain(policies, document)
+    explained = explain_call(policies, [document])
     assert "oversight_missing" in [each.code for each in explained.reasons]
     assert all(each.places for each in explained.reasons), explained.reasons
     assert any("overseer" in " ".join(each) for each in explained.changes)
@@ -90,16 +90,16 @@ def test_a_high_risk_system_without_overseer_needs_what_the_law_asks_for(policie
 def test_a_prohibited_practice_has_no_way(policies):
     scoring = policies.system("scoring")
     document = call(resource={"system": "scoring", "risk": scoring.risk, "data_classes": list(scoring.data_classes)})
-    explained = explain(policies, document)
+    explained = explain_call(policies, [document])
     assert "system_prohibited" in [each.code for each in explained.reasons]
     assert explained.changes == ()
 
 
 def test_an_allowed_call_says_which_permission_grants_it_and_suggests_nothing(policies):
-    explained = explain(policies, call())
+    explained = explain_call(policies, [call()])
     assert explained.decision.allow
     assert explained.changes == ()
-    (role,) = explained.roles
+    (role,) = explained.links[0].roles
     assert "model.infer on example-*" in role.grants
 
 
@@ -115,7 +115,7 @@ def test_nothing_that_was_asked_is_changed(policies):
     document = call(principal={"roles": []})
     before: Any = orjson.loads(orjson.dumps(document))
     data = policies.data_json
-    suggestions(policies, document)
+    suggestions(policies, [document])
     assert document == before
     assert policies.data_json == data
     assert not EmbeddedEngine(policies).decide_now(document).allow
@@ -124,7 +124,7 @@ def test_nothing_that_was_asked_is_changed(policies):
 def test_a_prohibited_practice_is_not_answered_with_another_model(policies):
     scoring = policies.system("scoring")
     document = call(resource={"system": "scoring", "risk": scoring.risk, "data_classes": list(scoring.data_classes)})
-    explained = explain(policies, document, [call()["resource"]])
+    explained = explain_call(policies, [document], [call()["resource"]])
     assert explained.prohibited
     assert explained.changes == ()
 
@@ -132,7 +132,7 @@ def test_a_prohibited_practice_is_not_answered_with_another_model(policies):
 def test_another_model_that_would_do_is_suggested(policies):
     document = call(resource={"id": "large"})
     others = [{**call()["resource"], "id": name} for name in ("large", "example-chat", "unknown")]
-    found = explain(policies, document, others).changes
+    found = explain_call(policies, [document], others).changes
     assert ("use the model example-chat instead",) in found
     assert not any("unknown" in text or "large" in text for each in found for text in each)
 
@@ -228,17 +228,84 @@ def test_links_that_exclude_each_other_are_explained_though_each_alone_is_allowe
 def test_a_role_that_may_not_be_held_beside_another_is_not_suggested_even_where_no_rule_says_so():
     kept_apart = revision({"roles": {**TABLES["roles"], "auditor": TABLES["roles"]["reader"]}}).policies
     document = call(principal={"roles": ["auditor"]}, action="model.embed", resource={"id": "small-a"})
-    found = suggestions(kept_apart, document)
+    found = suggestions(kept_apart, [document])
     assert found == [("bind the role embedder to the agent or its team",)]
     reader = call(principal={"roles": ["reader"]}, action="object.read", resource={"id": "x"})
-    assert ("bind the role auditor to the agent or its team",) not in suggestions(revision().policies, reader)
+    assert ("bind the role auditor to the agent or its team",) not in suggestions(revision().policies, [reader])
 
 
 def test_a_role_that_is_only_granted_for_a_time_is_suggested_as_that(policies):
     document = call(
         principal={"kind": "human", "roles": []}, action="admin.policy.rollback", resource={"type": "control-plane"}
     )
-    assert ("grant the role emergency-admin to the agent for a time, at most 1 day",) in suggestions(policies, document)
+    assert ("grant the role emergency-admin to the agent for a time, at most 1 day",) in suggestions(
+        policies, [document]
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        ("pending", [("have the agent activated",)]),
+        ("suspended", [("have the agent activated",)]),
+        ("quarantined", [("have the agent taken out of quarantine and activated",)]),
+        ("retired", []),
+    ],
+)
+def test_an_agent_is_only_to_be_activated_as_the_inventory_lets_it(policies, status, expected):
+    assert suggestions(policies, [call(principal={"status": status})]) == expected
+
+
+def link(name: str, **principal: Any) -> dict[str, Any]:
+    return call(principal={"id": f"spiffe://gateway.test/agent/{name}", **principal})
+
+
+def test_what_is_suggested_for_a_chain_allows_every_link_of_it(policies):
+    chain = [link("caller", status="suspended"), link("behind", roles=[])]
+    found = explain_call(policies, chain).changes
+    assert (
+        "for spiffe://gateway.test/agent/caller: have the agent activated",
+        "for spiffe://gateway.test/agent/behind: bind the role chat-user to the agent or its team",
+    ) in found
+    by_text = {each.text: each for each in candidates(policies, chain)}
+    trial = Trial(policies, chain)
+    for each in found:
+        assert len(each) == 2
+        assert trial.allows([by_text[text] for text in each])
+        assert not any(trial.allows([by_text[text]]) for text in each)
+
+
+def test_a_change_of_one_principal_is_made_in_every_link_that_it_has(policies):
+    chain = [link("caller", status="suspended"), link("behind"), link("caller", status="suspended")]
+    found = explain_call(policies, chain).changes
+    assert found == (("for spiffe://gateway.test/agent/caller: have the agent activated",),)
+
+
+def test_another_model_is_suggested_for_a_chain_only_if_every_link_may_use_it(policies):
+    other = [call()["resource"]]
+    chain = [link("caller"), link("behind")]
+    for each in chain:
+        each["resource"] = {**each["resource"], "id": "large"}
+    assert ("use the model example-chat instead",) in explain_call(policies, chain, other).changes
+    chain[1]["principal"]["roles"] = []
+    found = explain_call(policies, chain, other).changes
+    assert ("use the model example-chat instead",) not in found
+    assert any("use the model example-chat instead" in each and len(each) == 2 for each in found)
+
+
+def test_more_links_that_need_a_change_than_are_combined_have_no_suggestion(policies):
+    chain = [link(name, status="suspended") for name in "abc"]
+    assert explain_call(policies, chain).changes == ()
+
+
+def test_links_that_exclude_each_other_are_reconciled_by_one_region(policies):
+    chain = [
+        call(request={"data_classes": ["personal"]}, context={"region": "eu-west"}),
+        call(request={"data_classes": ["personal"]}, context={"region": "eu-central"}),
+    ]
+    found = explain_call(policies, chain).changes
+    assert ("serve the model in the region eu-west",) in found
+    assert ("leave data of the class personal out of the request",) in found
 
 
 ROLES = st.lists(st.sampled_from(["chat-user", "embedding-user", "platform-admin", "policy-author"]), unique=True)
@@ -272,7 +339,7 @@ def test_whatever_is_asked_suggestions_allow_and_are_as_small_as_can_be(
         },
         request={"data_classes": classes},
     )
-    explained = explain(policies, document, [call()["resource"]])
+    explained = explain_call(policies, [document], [call()["resource"]])
     for reason in explained.reasons:
         assert reason.places, reason
         for place in reason.places:
@@ -281,8 +348,8 @@ def test_whatever_is_asked_suggestions_allow_and_are_as_small_as_can_be(
     if explained.decision.allow or explained.prohibited:
         assert explained.changes == ()
         return
-    by_text = {each.text: each for each in candidates(policies, document, [call()["resource"]])}
-    trial = Trial(policies, document)
+    by_text = {each.text: each for each in candidates(policies, [document], [call()["resource"]])}
+    trial = Trial(policies, [document])
     for each in explained.changes:
         assert trial.allows([by_text[text] for text in each])
         for size in range(len(each)):
