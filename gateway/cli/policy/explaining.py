@@ -145,7 +145,7 @@ def _checked(inputs: list[Any], source: str) -> list[dict[str, Any]]:
 def _print(explained: Explanation) -> None:
     allowed = explained.decision.allow
     verdict = "allowed" if allowed else "denied"
-    say(f"{plain(explained.principal)} {plain(explained.action)} {plain(explained.resource)}: {verdict}")
+    say(f"{plain(explained.principal, 2048)} {plain(explained.action)} {plain(explained.resource)}: {verdict}")
     _print_reasons(explained.reasons)
     for obligation in explained.decision.obligations:
         say("  with " + ", ".join(f"{key} {value}" for key, value in obligation.items()))
