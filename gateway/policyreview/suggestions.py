@@ -33,8 +33,10 @@ def suggestions(
         inputs: of the links of a call that they refuse, the caller's first. Every link has to be allowed.
         others: resources that the call could be about instead, as in an input.
     """
-    changes = list(candidates(policies, inputs, others))
     trial = Trial(policies, inputs)
+    # Of a long chain not every pair can be tried: those of whoever is refused, and of the call itself, come first.
+    concerned = {"", *trial.refused}
+    changes = sorted(candidates(policies, inputs, others), key=lambda each: each.principal not in concerned)
     found: list[frozenset[int]] = []
     tried = 0
     for size in range(1, MOST + 1):
@@ -56,13 +58,23 @@ class Trial:
     Args:
         policies: the policies.
         inputs: of the links of the call; they stay as they are.
+
+    Attributes:
+        refused: SPIFFE IDs of the links that are refused without a change.
     """
 
     def __init__(self, policies: LoadedPolicySet, inputs: Sequence[dict[str, Any]]) -> None:
         self._policies = policies
-        self._inputs = orjson.dumps(inputs)
-        self._roles = [frozenset(each["principal"]["roles"]) for each in inputs]
         self._engines: dict[tuple[str, ...], EmbeddedEngine] = {}
+        engine = self._engine(())
+        allowed = [engine.decide_now(each).allow for each in inputs]
+        self.refused = frozenset(
+            each["principal"]["id"] for each, allow in zip(inputs, allowed, strict=True) if not allow
+        )
+        # Those that are refused come first: most trials end with them.
+        ordered = [each for _, each in sorted(zip(allowed, inputs, strict=True), key=lambda pair: pair[0])]
+        self._inputs = orjson.dumps(ordered)
+        self._roles = [frozenset(each["principal"]["roles"]) for each in ordered]
 
     def allows(self, changes: Sequence[Candidate]) -> bool:
         """Return whether the policies allow the call once all of these changes are made."""

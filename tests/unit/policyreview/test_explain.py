@@ -298,6 +298,18 @@ def test_more_links_that_need_a_change_than_are_combined_have_no_suggestion(poli
     assert explain_call(policies, chain).changes == ()
 
 
+def test_in_a_long_chain_what_is_refused_at_its_end_is_still_found(policies):
+    chain = [link(f"a{number}") for number in range(64)]
+    chain[62]["principal"]["status"] = "suspended"
+    chain[63]["principal"]["roles"] = []
+    found = explain_call(policies, chain).changes
+    named = "for spiffe://gateway.test/agent/"
+    assert (
+        f"{named}a62: have the agent activated",
+        f"{named}a63: bind the role chat-user to the agent or its team",
+    ) in found
+
+
 def test_links_that_exclude_each_other_are_reconciled_by_one_region(policies):
     chain = [
         call(request={"data_classes": ["personal"]}, context={"region": "eu-west"}),
