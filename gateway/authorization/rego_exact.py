@@ -8,7 +8,7 @@ Each rule here answers a difference that `tests/integration/test_engines_agree.p
 - `in` as a value where a part may be undefined: undefined in OPA, false in the embedded engine.
 - An object built by rules for single keys (`a.b := 1`): undefined in the embedded engine where no rule applies.
 - Patterns: classes of characters, odd repetitions and the like mean something else, or nothing, in one of them.
-- The length of a string: the embedded engine counts some characters twice.
+- The length of a string: the embedded engine counts some characters twice. What is counted is plainly a collection.
 """
 
 import re
@@ -37,14 +37,23 @@ _STRINGS = frozenset(
     input.resource.risk input.resource.region input.request.protocol input.context.region input.context.environment
     """.split()  # noqa: SIM905 - a list of words reads as one
 )
-_ALWAYS = _STRINGS | frozenset(
+_COLLECTION_PATHS = frozenset(
     """
     input.principal.roles input.principal.delegation input.principal.break_glass input.principal.attributes
-    input.resource.data_classes input.request.stream input.request.max_tokens input.request.tools
-    input.request.data_classes
+    input.resource.data_classes input.request.tools input.request.data_classes
     """.split()  # noqa: SIM905
 )
+_ALWAYS = _STRINGS | _COLLECTION_PATHS | {"input.request.stream", "input.request.max_tokens"}
 """What the gateway always puts into the input (`gateway.authorization.input`)."""
+
+_COLLECTIONS = frozenset({"Array", "Set", "Object", "ArrayCompr", "SetCompr", "ObjectCompr"})
+_COLLECTION_CALLS = frozenset(
+    """
+    array.concat array.reverse array.slice intersection union numbers.range object.keys object.filter object.remove
+    object.union object.union_n json.filter json.remove sort split
+    """.split()  # noqa: SIM905
+)
+"""Terms, parts of the input and functions that are a collection or nothing."""
 
 _VALUES = frozenset({"String", "RawString", "Number", "Bool", "Null", "ArrayCompr", "SetCompr", "ObjectCompr"})
 """Terms that always have a value, whatever is undefined inside."""
@@ -83,6 +92,8 @@ class _Module:
                 sure.add(name)
             self._unsure.add(name)
         self._unsure -= sure
+        self._rule_collections = _rule_collections(rules)
+        self._locals: dict[str, list[Any]] = {}
 
     def check(self) -> None:
         for rule in self._rules:
@@ -92,6 +103,7 @@ class _Module:
             self._walk(rule)
 
     def _walk(self, rule: Any) -> None:
+        self._locals = _assigned(rule, self._text)
         pending = [rule]
         while pending:
             node = pending.pop()
@@ -161,13 +173,27 @@ class _Module:
                 self._refuse(node, f"the pattern of {name}", "use * and plain text, with null or one separator,")
         elif name in {"json.filter", "json.remove"} and len(arguments) > 1 and not _plain_paths(arguments[1]):
             self._refuse(node, f"the paths of {name}", "write them out, without ~,")
-        elif name == "count" and arguments and self._string(arguments[0]):
-            self._refuse(node, "the length of a string", "compare the string itself,")
+        elif name == "count" and arguments and not self._collection(arguments[0]):
+            self._refuse(
+                node,
+                "the length of a string, which this may be,",
+                "count [1 | some _ in …] instead, or ask with 'some … in …',",
+            )
 
-    def _string(self, node: Any) -> bool:
-        if "Call" in node:
-            return _path(node["Call"]["fcn"]) in {"concat", "replace", "substring", "trim", "trim_space", "format_int"}
-        return _text(node) is not None or _path(node) in _STRINGS
+    def _collection(self, node: Any, seen: frozenset[str] = frozenset()) -> bool:
+        """Whether a term is a collection wherever it has a value."""
+        kind, inner = next(iter(node.items()))
+        if kind == "Call":
+            return _path(inner["fcn"]) in _COLLECTION_CALLS
+        if kind == "BinExpr":  # of sets: the union, the intersection
+            return True
+        if kind == "Var":
+            name = inner["value"]
+            if name in self._locals:
+                values = self._locals[name]
+                return name not in seen and bool(values) and all(self._collection(v, seen | {name}) for v in values)
+            return name in self._rule_collections
+        return kind in _COLLECTIONS or _path(node) in _COLLECTION_PATHS
 
     def _sure(self, node: Any) -> bool:
         """Whether a term has a value whatever the input is."""
@@ -200,6 +226,65 @@ class _Module:
             f"{self._file}:{line}: {what} may mean something else in the embedded engine than in OPA; {remedy} "
             f"{_ELSEWHERE}"
         )
+
+
+def _rule_collections(rules: Iterable[Any]) -> set[str]:
+    """Return the rules of a package that are sets, or have only collections for values."""
+    found: dict[str, bool] = {}
+    for rule in rules:
+        kind, head = _head(rule)
+        if "Var" not in head["refr"]:
+            continue
+        name = head["refr"]["Var"]["value"]
+        value = head["value"] if kind == "Default" else (head.get("assign") or {}).get("value")
+        further = [] if "Default" in rule else [each["assign"] for each in rule["Spec"]["bodies"] if each["assign"]]
+        values = [value, *(each["value"] for each in further)]
+        good = kind == "Set" or all(each is not None and bool(each.keys() & _COLLECTIONS) for each in values)
+        found[name] = found.get(name, True) and good and not head.get("args")
+    return {name for name, good in found.items() if good}
+
+
+def _assigned(rule: Any, text: bytes) -> dict[str, list[Any]]:
+    """Return what each variable of a rule is assigned; nothing for one that is bound in another way as well."""
+    found: dict[str, list[Any]] = {}
+    otherwise = {each["Var"]["value"] for each in _head(rule)[1].get("args") or () if "Var" in each}
+    pending = [rule]
+    while pending:
+        node = pending.pop()
+        if isinstance(node, list):
+            pending.extend(node)
+        elif isinstance(node, dict):
+            for key, value in node.items():
+                if key == "AssignExpr" and value["op"] == "ColEq" and "Var" in value["lhs"]:
+                    found.setdefault(value["lhs"]["Var"]["value"], []).append(value["rhs"])
+                elif key == "AssignExpr":
+                    otherwise |= _variables([value["lhs"], value["rhs"]])
+                elif key == "SomeIn":
+                    otherwise |= _variables([value["key"], value["value"]])
+                elif key == "SomeVars":
+                    otherwise |= {_slice(text, span) for span in value["vars"]}
+                elif key == "Every":
+                    otherwise |= {_slice(text, span) for span in (value["key"], value["value"]) if span}
+                if key != "span":
+                    pending.append(value)
+    return {**found, **{name: [] for name in otherwise}}
+
+
+def _variables(terms: list[Any]) -> set[str]:
+    """Return the variables that stand by themselves, or in arrays and objects."""
+    found: set[str] = set()
+    pending = [term for term in terms if term is not None]
+    while pending:
+        kind, inner = next(iter(pending.pop().items()))
+        if kind == "Var":
+            found.add(inner["value"])
+        elif kind in {"Array", "Set", "Object"}:
+            pending.extend(_parts(kind, inner))
+    return found
+
+
+def _slice(text: bytes, span: Any) -> str:
+    return text[span["start"] : span["end"]].decode(errors="replace")
 
 
 def _head(rule: Any) -> tuple[str, Any]:
@@ -282,4 +367,4 @@ def _dotted(item: Any) -> bool:
 
 
 def _alias(text: bytes, item: Any) -> str:
-    return text[item["as"]["start"] : item["as"]["end"]].decode(errors="replace")
+    return _slice(text, item["as"])

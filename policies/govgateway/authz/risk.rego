@@ -19,7 +19,7 @@ system_risks contains input.resource.risk if input.resource.risk != ""
 
 system_risks contains registered_system.risk
 
-system_risks contains "prohibited" if count(registered_system.practices) > 0
+system_risks contains "prohibited" if registered_system.practices[0]
 
 system_risks contains "high" if {
 	registered_system.annex_iii
