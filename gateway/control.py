@@ -120,6 +120,7 @@ class ControlProcess:
         self._operations_socket = operations_socket
         self._supervisor: Supervisor | None = None
         self._admin: ListenerServer | None = None
+        self._access: AccessControl | None = None
         self._stop = asyncio.Event()
         self._workers = WorkerReload(lambda: self._supervisor)
         self._forker_lost = False
@@ -283,7 +284,7 @@ class ControlProcess:
     # listeners
 
     def _admin_server(self, sock: socket.socket) -> ListenerServer:
-        access = AccessControl(lambda: self, self._audit, lambda: system_clock() // NANOSECONDS)
+        access = self._access = AccessControl(lambda: self, self._audit, lambda: system_clock() // NANOSECONDS)
         control = Control(
             status=self.status,
             show_config=lambda: show_config(self.config),
@@ -372,7 +373,7 @@ class ControlProcess:
             **self._identity.parts(),
             "audit.control": Part(self._audit.healthy, self._audit.reason),
         }
-        engine_problem = self._generations.engines.problem()
+        engine_problem = self._generations.engines.problem(self._generations.digest)
         if engine_problem:
             parts["policy.engine"] = Part(ready=False, detail=engine_problem)
         now = time.monotonic()
@@ -443,6 +444,10 @@ class ControlProcess:
                 self._supervisor.broadcast(self._identity.tls())
                 if self._admin is not None:
                     self._admin.replace_tls(self._identity.material())
+            if self._access is not None:
+                for spiffe_id, count in self._access.refusals.suppressed().items():
+                    with contextlib.suppress(AuditUnavailableError):
+                        self._audit.append("admin.denials_suppressed", {"principal": spiffe_id, "count": count})
             await asyncio.sleep(0.5)
 
 

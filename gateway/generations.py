@@ -7,9 +7,9 @@ fails before that leaves everything as it was.
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -33,6 +33,8 @@ from identity.errors import IdentityError
 
 _log = structlog.get_logger("govgateway.generations")
 
+T = TypeVar("T")
+
 _RESTART = ("trust_domain", "state_dir", "listener", "admin", "operations", "audit", "identity", "quota")
 """Parts of the configuration that only a restart changes."""
 
@@ -50,6 +52,7 @@ class Generations:
         policies: which revision is active.
         engines: the OPA servers that this process runs.
         runtime: the running generation, as this process uses it.
+        digest: of the bundle that it decides by.
         taken_at: when it was taken (monotonic seconds).
 
     Raises:
@@ -61,7 +64,7 @@ class Generations:
         self.policies = ActivePolicies(app.policy_store(config), lambda: system_clock() // NANOSECONDS)
         candidate = self.policies.start(config.policy)
         self.engines = OpaServers(config)
-        self._digest = candidate.digest
+        self.digest = candidate.digest
         self.runtime = self._runtime(config, candidate)
         self._lock = asyncio.Lock()
         self.workers: WorkerReload
@@ -90,7 +93,7 @@ class Generations:
 
     def message(self) -> dict[str, Any]:
         """Return what a worker builds the running generation from."""
-        return self._message(self.config, self._digest)
+        return self._message(self.config, self.digest)
 
     async def start_engines(self) -> None:
         """Run what decides beside this process, where something does.
@@ -98,7 +101,7 @@ class Generations:
         Raises:
             ConfigError: it cannot be started.
         """
-        await self.engines.start(self._digest, self.policies.store.path(self._digest))
+        await self.engines.start(self.digest, self.policies.store.path(self.digest))
 
     async def reload(self, by: str) -> Reloaded:
         """Take the configuration and the policies that it names anew; whole, or not at all.
@@ -110,11 +113,14 @@ class Generations:
             ConfigError: the new ones cannot be used; the running ones stay.
             UnavailableError: the audit log takes no record; the running ones stay.
         """
+        return await _whole(self._reload(by))
+
+    async def _reload(self, by: str) -> Reloaded:
         async with self._lock, self._refusals("config.refused", {"principal": by}):
             config, bundles = self._load_anew()
             candidate = await asyncio.to_thread(self.policies.configured, config.policy)
             activation = None
-            if candidate.digest != self._digest:
+            if candidate.digest != self.digest:
                 activation = candidate.activation(time=self._now(), by=by)
             workers = await self._switch(config, candidate, activation, bundles)
             digest = config_digest(config)
@@ -175,6 +181,11 @@ class Generations:
     ) -> Activation:
         if self._lock.locked():
             raise ConfigError("Another activation or reload is under way; nothing was changed. Try again.")
+        return await _whole(self._activate_whole(check, fields, by, rollback=rollback, reason=reason))
+
+    async def _activate_whole(
+        self, check: Callable[[], Candidate], fields: dict[str, Any], by: str, *, rollback: bool, reason: str
+    ) -> Activation:
         async with self._lock, self._refusals("policy.refused", fields):
             candidate = await asyncio.to_thread(check)
             activation = candidate.activation(time=self._now(), by=by, rollback=rollback, reason=reason)
@@ -201,12 +212,12 @@ class Generations:
                         await self._identity.take(config, bundles)
                     if activation is not None:
                         await self._record(activation)
-                        self.policies.store.record(activation)
+                        self._remember(activation)
                 except BaseException:
                     self.workers.abort(number)
                     raise
                 before, self.runtime = self.runtime, runtime
-                self._digest = candidate.digest
+                self.digest = candidate.digest
                 if activation is not None:
                     self.policies.take(candidate, activation)
                 workers = await self.workers.commit(number, {"tls": self._identity.tls()})
@@ -224,6 +235,16 @@ class Generations:
             raise UnavailableError(
                 f"The activation cannot be recorded, so it was not made: {error}", code="audit_unavailable"
             ) from error
+
+    def _remember(self, activation: Activation) -> None:
+        """Write the history. The log says already that the revision was activated: if it is not, it says that too."""
+        try:
+            self.policies.store.record(activation)
+        except ConfigError as error:
+            with contextlib.suppress(AuditUnavailableError):
+                fields = {"principal": activation.by, "bundle_digest": activation.digest, "cause": str(error)[:2000]}
+                self._audit.append("policy.activation_failed", fields)
+            raise
 
     @contextlib.asynccontextmanager
     async def _refusals(self, record_type: str, fields: dict[str, Any]) -> AsyncIterator[None]:
@@ -272,3 +293,8 @@ class Generations:
 
 def _nothing() -> None:
     pass
+
+
+async def _whole(work: Coroutine[Any, Any, T]) -> T:
+    """Do the work to its end, even if whoever asked for it leaves: half of a change is none that anybody asked for."""
+    return await asyncio.shield(asyncio.ensure_future(work))

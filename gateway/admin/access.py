@@ -11,7 +11,8 @@ from gateway.authorization.engine import PolicyEngine, PolicySet
 from gateway.authorization.input import admin_input
 from gateway.clock import NANOSECONDS
 from gateway.config import GatewayConfig
-from gateway.errors import IdentityRefusedError, PolicyDeniedError, UnavailableError
+from gateway.errors import IdentityRefusedError, PolicyDeniedError, TooManyRefusalsError, UnavailableError
+from gateway.refusal_budget import RefusalBudget
 from gateway.standing import check_standing
 from identity.registry import Agent, RegistrySnapshot
 from identity.verification import PeerIdentity
@@ -39,12 +40,17 @@ class Caller:
 
 
 class AccessControl:
-    """Makes one FastAPI dependency per admin action."""
+    """Makes one FastAPI dependency per admin action.
+
+    Attributes:
+        refusals: how many refusals of each identity are put on record; more are counted.
+    """
 
     def __init__(self, state: Callable[[], ControlState], audit: AuditLog, now_seconds: Callable[[], int]) -> None:
         self._state = state
         self._audit = audit
         self._now = now_seconds
+        self.refusals = RefusalBudget(lambda: now_seconds() * NANOSECONDS)
 
     def requires(self, action: str) -> Callable[[Request], Any]:
         """Return a dependency that lets only callers through whom the policy allows `action`.
@@ -68,6 +74,12 @@ class AccessControl:
                 state.policies.break_glass_of(agent.id, agent.team, agent.kind, now=now),
             )
             decision = await state.engine.decide(policy_input)
+            if not decision.allow and not self.refusals.take(caller.agent.id):
+                raise TooManyRefusalsError(
+                    f"Too many requests of {caller.agent.id} were refused; further ones are counted, not recorded.",
+                    remedy="Ask for a role that allows them instead of repeating them.",
+                    code="too_many_refusals",
+                )
             try:
                 entry = self._audit.append(
                     "admin.request",

@@ -26,7 +26,13 @@ MAX_EVENTS = 10_000
 """Most events of a batch."""
 
 MAX_EVENT_BYTES = 32_768
-"""Largest input or result of an event that is recorded whole; of a larger one, the digest is (bytes)."""
+"""Largest part of an event or a status that is recorded whole; of a larger one, the digest is (bytes)."""
+
+MAX_ID = 256
+"""Longest decision id (characters)."""
+
+MAX_STATUSES = 1000
+"""OPA servers and partitions whose last status is remembered."""
 
 REMEMBERED = 100_000
 """Decision ids by which a batch that is sent again is recognised."""
@@ -46,7 +52,7 @@ class OpaReports:
     def __init__(self, audit: AuditLog) -> None:
         self._audit = audit
         self._seen: OrderedDict[tuple[str, str], None] = OrderedDict()
-        self._status: dict[tuple[str, str], bytes] = {}
+        self._status: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 
     async def decisions(self, body: bytes, encoding: str, reporter: str, partition: str) -> int:
         """Record a batch; it is acknowledged only once every event is durable.
@@ -99,8 +105,8 @@ class OpaReports:
             },
             "plugins": {name: each.get("state", "") for name, each in _mappings(document.get("plugins")).items()},
         }
-        recorded = recordable(fields)
-        told = orjson.dumps(recorded, option=orjson.OPT_SORT_KEYS)
+        recorded = {name: bounded(value) for name, value in fields.items()}
+        told = sha256(orjson.dumps(recorded, option=orjson.OPT_SORT_KEYS)).digest()
         if self._status.get((reporter, partition)) == told:
             return
         try:
@@ -109,6 +115,8 @@ class OpaReports:
         except AuditUnavailableError as error:
             raise UnavailableError(str(error), code="audit_unavailable") from error
         self._status[reporter, partition] = told
+        while len(self._status) > MAX_STATUSES:
+            self._status.popitem(last=False)
 
 
 def opa_routes(access: AccessControl, reports: OpaReports) -> APIRouter:
@@ -177,8 +185,11 @@ def _events(content: bytes) -> list[dict[str, Any]]:
     if not isinstance(batch, list) or len(batch) > MAX_EVENTS:
         raise RequestError(f"A batch of decision logs is a JSON array of at most {MAX_EVENTS} events.")
     for event in batch:
-        if not isinstance(event, dict) or not isinstance(event.get("decision_id"), str) or not event["decision_id"]:
-            raise RequestError("An event of a decision log is an object with a decision_id.")
+        name = event.get("decision_id") if isinstance(event, dict) else None
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_ID:
+            raise RequestError(
+                f"An event of a decision log is an object with a decision_id of at most {MAX_ID} characters."
+            )
     return batch
 
 
@@ -192,21 +203,19 @@ def _json(content: bytes) -> Any:
 def _fields(event: Mapping[str, Any]) -> dict[str, Any]:
     """Return an event as it is recorded."""
     fields: dict[str, Any] = {name: str(event[name])[:1000] for name in _TEXTS if event.get(name)}
-    fields["labels"] = recordable(event.get("labels") or {})
-    fields["bundles"] = recordable(event.get("bundles") or {})
-    for name in ("masked", "erased"):
-        if event.get(name):
-            fields[name] = recordable(event[name])
-    if event.get("error"):
-        fields["error"] = recordable(event["error"])
-    for name in _WHOLE:
-        if name in event:
-            content = orjson.dumps(event[name])
-            if len(content) > MAX_EVENT_BYTES:
-                fields[name] = {"bytes": len(content), "sha256": sha256(content).hexdigest()}
-            else:
-                fields[name] = recordable(event[name])
-    return fields
+    fields["labels"] = bounded(event.get("labels") or {})
+    fields["bundles"] = bounded(event.get("bundles") or {})
+    fields |= {name: bounded(event[name]) for name in ("masked", "erased", "error") if event.get(name)}
+    return fields | {name: bounded(event[name]) for name in _WHOLE if name in event}
+
+
+def bounded(value: Any) -> Any:
+    """Return a JSON value as it is recorded: whole, or its size and digest where it is large."""
+    shown = recordable(value)
+    content = orjson.dumps(shown, option=orjson.OPT_SORT_KEYS)
+    if len(content) > MAX_EVENT_BYTES:
+        return {"bytes": len(content), "sha256": sha256(content).hexdigest()}
+    return shown
 
 
 def _mappings(value: Any) -> dict[str, Mapping[str, Any]]:

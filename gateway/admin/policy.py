@@ -107,9 +107,8 @@ def policy_routes(access: AccessControl, generations: Generations, shadowing: Sh
         "/bundles/{name}",
         summary="The active revision as an OPA bundle, with ETag and long polling (admin.policy.bundle)",
         response_class=Response,
-        dependencies=[Depends(follows)],
     )
-    async def bundle(name: str, request: Request) -> Response:
+    async def bundle(name: str, request: Request, caller: Annotated[Caller, Depends(follows)]) -> Response:
         if name == DISCOVERY:
             content = discovery_bundle(generations.config.policy, BUNDLE)
             etag = f'"{sha256(content).hexdigest()}"'
@@ -122,7 +121,7 @@ def policy_routes(access: AccessControl, generations: Generations, shadowing: Sh
         known = _etags(request.headers.get("if-none-match", ""))
         digest = policies.active.activation.digest
         if digest in known and seconds:
-            await policies.wait(digest, seconds)
+            await policies.wait(digest, seconds, caller.peer.id)
             await follows(request)  # who waited may have lost its standing meanwhile
             digest = policies.active.activation.digest
         headers = {"etag": f'"{digest}"', "cache-control": "no-cache"}

@@ -59,9 +59,14 @@ class OpaServers:
         for digest in list(self._running):
             await self._stop(digest)
 
-    def problem(self) -> str:
-        """Return why the OPA that should decide does not, empty if it does."""
-        return next((each.detail for each in self._running.values() if not each.ready), "")
+    def problem(self, digest: str) -> str:
+        """Return why the OPA of the revision that should decide does not, empty if it does, or if none is run."""
+        if self._executable is None:
+            return ""
+        process = self._running.get(digest)
+        if process is None:
+            return "no OPA runs for the active revision; restart the gateway"
+        return "" if process.ready else process.detail
 
     async def _stop(self, digest: str) -> None:
         process = self._running.pop(digest, None)

@@ -73,6 +73,11 @@ class Follower:
                 if str(error) != self.problem:
                     _log.error("policy-source", source=self._source.name, cause=str(error))
                 self.problem = str(error)
+            except Exception as error:
+                # A defect of ours must not end the following unseen.
+                self._failures += 1
+                _log.exception("policy-source-failed", source=self._source.name)
+                self.problem = f"following failed: {type(error).__name__}; the log says where"
             await asyncio.sleep(min(self._poll_seconds * 2 ** min(self._failures, 8), SLOWEST_SECONDS))
 
     async def once(self) -> bool:
@@ -99,13 +104,9 @@ class Follower:
     def _is_new(self, digest: str) -> bool:
         """Whether a bundle is to be activated: not the active one, and none that was rolled back from."""
         history = self._history()
-        active = history.active
-        if active is None:
-            return True
-        if active.digest == digest:
+        if history.active is not None and history.active.digest == digest:
             return False
-        known = any(each.digest == digest for each in history.activations)
-        if known and active.rollback:
+        if digest in history.withdrawn:
             _log.info("policy-source-behind", source=self._source.name, digest=digest)
             return False
         return True

@@ -1,6 +1,7 @@
 """The policies as the control process holds them: which revision is active, what may replace it, who waits for news."""
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,9 @@ from gateway.policy_activation.store import Activation, PolicyStore
 
 MAX_WAITING = 1000
 """Followers that may wait for the next revision at a time; more are answered at once."""
+
+MAX_WAITING_EACH = 20
+"""Of them, those of one identity."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ class ActivePolicies:
         self._active: Active | None = None
         self.unrecorded: dict[str, Any] | None = None
         self._news = asyncio.Event()
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()
 
     @property
     def active(self) -> Active:
@@ -124,11 +128,19 @@ class ActivePolicies:
         self._news.set()
         self._news = asyncio.Event()
 
-    async def wait(self, digest: str, seconds: float) -> None:
-        """Wait until another bundle than `digest` is active, or the time is over."""
-        if self.active.activation.digest != digest or self._waiting >= MAX_WAITING or seconds <= 0:
+    async def wait(self, digest: str, seconds: float, who: str) -> None:
+        """Wait until another bundle than `digest` is active, or the time is over.
+
+        Args:
+            digest: of the bundle that the follower has.
+            seconds: how long.
+            who: its identity; one that waits too often gets its answer after a second.
+        """
+        if self.active.activation.digest != digest or seconds <= 0:
             return
-        self._waiting += 1
+        if self._waiting[who] >= MAX_WAITING_EACH or self._waiting.total() >= MAX_WAITING:
+            seconds = min(seconds, 1)
+        self._waiting[who] += 1
         try:
             async with asyncio.timeout(seconds):
                 while self.active.activation.digest == digest:
@@ -136,7 +148,7 @@ class ActivePolicies:
         except TimeoutError:
             pass
         finally:
-            self._waiting -= 1
+            self._waiting -= Counter({who: 1})
 
 
 def _by_bundle(policy: Policy) -> None:

@@ -18,16 +18,13 @@ def check_requirements(change: Change, required: Requirements) -> None:
         ConfigError: everything that is missing, in one sentence each.
     """
     missing = []
-    approvers = {_person(each) for each in change.approvers} - {_person(change.author)} - {""}
+    author = _person(change.author)
+    approvers = {_person(each) for each in change.approvers} - {author, ""} if author else set()
     if len(approvers) < required.approvers:
-        if not change.author:
-            approvers = set()
         missing.append(
             f"{required.approvers} approver{'s'[: required.approvers != 1]} other than the author "
             f"({change.author or 'who is not named'}), it has {len(approvers)}"
         )
-    elif required.approvers and not change.author:
-        missing.append("the author, without whom approvers cannot be told apart")
     if required.signed_commit and not (change.commit and change.commit_signed):
         missing.append("a commit whose signature was verified")
     absent = sorted(set(required.checks) - set(change.checks))

@@ -91,6 +91,18 @@ class History(BaseModel):
         active = self.active
         return next((each for each in reversed(self.activations) if active and each.digest != active.digest), None)
 
+    @property
+    def withdrawn(self) -> frozenset[str]:
+        """Digests of bundles that were rolled back from, and not activated since."""
+        found: set[str] = set()
+        for place, each in enumerate(self.activations):
+            if each.rollback:
+                before = [earlier.digest for earlier in self.activations[:place]]
+                start = len(before) - before[::-1].index(each.digest) if each.digest in before else place - 1
+                found.update(before[max(start, 0) :])
+            found.discard(each.digest)
+        return frozenset(found)
+
 
 class PolicyStore:
     """Bundles and their history in one directory. Written by the control process, read by everybody.

@@ -15,6 +15,8 @@ from gateway.errors import ConfigError
 from gateway.local_control import NotRunningError, ask
 from gateway.policy_activation.policies import ActivePolicies
 from gateway.policy_activation.store import Activation
+from gateway.policyreview.inert import plain
+from gateway.process import only_gateway
 
 BundleArgument = Annotated[Path, typer.Argument(metavar="BUNDLE", help="A bundle of 'govctl policy build'.")]
 WhyOption = Annotated[str, typer.Option("--reason", help="Why; goes to the audit log.")]
@@ -40,7 +42,8 @@ def activate(
     try:
         answer = ask(loaded.state_dir, "policy.activate", request, content)
     except NotRunningError:
-        answer = _activate_at_rest(loaded, content, source, rollback=rollback, reason=reason)
+        with only_gateway(loaded.state_dir):  # one that starts at this moment reads what is active only once
+            answer = _activate_at_rest(loaded, content, source, rollback=rollback, reason=reason)
     _print(answer, "Active", json=json)
 
 
@@ -58,10 +61,11 @@ def rollback(
     try:
         answer = ask(loaded.state_dir, "policy.rollback", {"to": to, "reason": reason})
     except NotRunningError:
-        policies = ActivePolicies(policy_store(loaded), now)
-        candidate = policies.earlier(to, loaded.policy)
-        activation = candidate.activation(time=now(), by=operator(), rollback=True, reason=reason)
-        answer = _take_at_rest(loaded, policies, candidate.content, activation)
+        with only_gateway(loaded.state_dir):
+            policies = ActivePolicies(policy_store(loaded), now)
+            candidate = policies.earlier(to, loaded.policy)
+            activation = candidate.activation(time=now(), by=operator(), rollback=True, reason=reason)
+            answer = _take_at_rest(loaded, policies, candidate.content, activation)
     _print(answer, "Back to", json=json)
 
 
@@ -81,12 +85,12 @@ def history(
         (
             [
                 when(each.time),
-                each.revision[:40],
+                plain(each.revision, 40),
                 each.digest[:12],
                 each.by,
-                each.change.author,
-                ", ".join(each.change.approvers),
-                " ".join(filter(None, ["active" * (place == 0), f"rollback: {each.reason}" * each.rollback])),
+                plain(each.change.author),
+                plain(", ".join(each.change.approvers)),
+                " ".join(filter(None, ["active" * (place == 0), f"rollback: {plain(each.reason)}" * each.rollback])),
             ]
             for place, each in enumerate(activations)
         ),

@@ -145,3 +145,33 @@ JSON = st.recursive(
 @given(JSON)
 def test_every_json_value_has_a_form_that_a_record_may_hold(value):
     canonical(recordable(value))
+
+
+async def test_no_part_of_an_event_fills_memory_or_log(reports, log):
+    large = "z" * (MAX_EVENT_BYTES + 1)
+    names = ("labels", "bundles", "masked", "erased", "error", "input")
+    await reports.decisions(
+        batch(event(1, **{**{name: {"k": large} for name in names}, "path": large})), "gzip", OPA, ""
+    )
+    _, fields = log.records[0]
+    assert all(fields[name].keys() == {"bytes", "sha256"} for name in names)
+    assert len(fields["path"]) <= 1000
+    with pytest.raises(RequestError, match="at most 256"):
+        await reports.decisions(batch(event(2) | {"decision_id": "x" * 257}), "gzip", OPA, "")
+    await reports.status(json.dumps({"labels": {"k": large}}).encode(), "", OPA, "")
+    assert log.records[-1][1]["labels"].keys() == {"bytes", "sha256"}
+
+
+async def test_deep_nesting_is_recorded_in_a_form_and_not_refused_for_ever(reports, log):
+    deep: Any = "end"
+    for _ in range(300):
+        deep = [deep]
+    assert await reports.decisions(batch(event(1, input=deep)), "gzip", OPA, "") == 1
+    assert "nested too deeply" in json.dumps(log.records[0][1]["input"])
+
+
+async def test_the_statuses_that_are_remembered_are_bounded(reports, monkeypatch):
+    monkeypatch.setattr(opa_reports, "MAX_STATUSES", 3)
+    for number in range(10):
+        await reports.status(b"{}", "", OPA, f"p{number}")
+    assert len(reports._status) == 3

@@ -95,3 +95,23 @@ async def test_what_cannot_be_activated_is_said_and_the_next_is_tried(stage, fol
     stage.refuse = ""
     stage.answers = [b"two"]
     assert await follower.once()
+
+
+async def test_what_was_rolled_back_from_is_left_after_a_further_activation_too(stage, follower):
+    stage.had(activation(b"one"), activation(b"two"), activation(b"one", rollback=True), activation(b"hotfix"))
+    stage.answers = [b"two"]
+    assert not await follower.once()
+    assert stage.activated == []
+
+
+async def test_a_defect_does_not_end_the_following_and_is_shown(stage, follower):
+    stage.answers = [RuntimeError("a defect"), b"one"]
+    running = asyncio.create_task(follower.run())
+    try:
+        async with asyncio.timeout(5):
+            while "RuntimeError" not in follower.problem:
+                await asyncio.sleep(0)
+            while not stage.activated:
+                await asyncio.sleep(0.001)
+    finally:
+        running.cancel()

@@ -29,6 +29,7 @@ def test_what_brings_everything_may():
         ({"approvers": ("grace", "Grace")}, "it has 1"),
         ({"approvers": ("", " ")}, "it has 0"),
         ({"author": ""}, "author"),
+        ({"author": "\u200b"}, "author"),
         ({"commit_signed": False}, "signature was verified"),
         ({"commit": ""}, "signature was verified"),
         ({"checks": ("test",)}, "the passed check impact"),

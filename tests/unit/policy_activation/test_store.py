@@ -119,3 +119,35 @@ def test_the_record_of_a_change_names_both_revisions_and_how_it_came_about(store
     assert fields["change"]["approvers"] == ["grace"]
     assert (fields["rollback"], fields["reason"]) == (True, "r")
     assert made.record(None)["replaced"] == {}
+
+
+def names(history: History) -> set[str]:
+    revisions = {each.digest: each.revision for each in history.activations}
+    return {revisions[digest] for digest in history.withdrawn}
+
+
+@pytest.mark.parametrize(
+    ("course", "withdrawn"),
+    [
+        (["a", "b"], set()),
+        (["a", "b", "<a"], {"b"}),
+        (["a", "b", "c", "<a"], {"b", "c"}),
+        (["a", "b", "<a", "c"], {"b"}),
+        (["a", "b", "<a", "b"], set()),
+        (["a", "b", "<new"], {"b"}),
+        (["<a"], set()),
+        (["a", "b", "<a", "c", "<a"], {"b", "c"}),
+        (["a", "b", "<a", "<b"], {"a"}),
+    ],
+)
+def test_what_was_rolled_back_from_stays_withdrawn_until_it_is_activated_again(store, course, withdrawn):
+    for step in course:
+        activate(store, step.removeprefix("<").encode(), rollback=step.startswith("<"))
+    assert names(store.history()) == withdrawn
+
+
+def test_a_damaged_bundle_is_written_anew(store):
+    digest = store.put(b"bundle")
+    store.path(digest).write_bytes(b"damaged")
+    store.put(b"bundle")
+    assert store.get(digest) == b"bundle"
