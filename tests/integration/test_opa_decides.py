@@ -1,12 +1,16 @@
 """A gateway whose policies a real OPA decides: run by the gateway itself, or elsewhere."""
 
+import contextlib
 import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from gateway.app import policy_store
+from gateway.config import load_config
 from tests.integration.test_opa_follows import Opa
 from tests.support.calls import chat, eventually, plain, recorded
 from tests.support.policy_bundles import PolicyAuthor, activate
@@ -72,6 +76,28 @@ def test_opa_decides_each_revision_and_nothing_passes_while_it_is_away(gateway, 
     os.kill(pid, signal.SIGKILL)
     eventually("another OPA decides", lambda: status(gateway, caller) == (200, ""))
     assert opas(gateway) != [pid]
+
+
+def test_a_client_that_leaves_during_an_activation_leaves_an_opa_that_decides(gateway, author):
+    caller = gateway.register("agent/caller")
+    approver = gateway.register("person/grace", team="platform", kind="human")
+    for number, seconds in enumerate((0.2, 0.5, 0.8, 1.1, 1.4, 1.7, 2.0)):
+        content = author.build(f"left-{number}").read_bytes()
+        with (
+            contextlib.suppress(httpx.TimeoutException),
+            httpx.Client(verify=approver.tls(), trust_env=False, timeout=httpx.Timeout(10, read=seconds)) as client,
+        ):
+            client.post(f"https://localhost:{gateway.admin_port}/v1/policy/activate", content=content)
+        eventually("it is taken all the same", lambda: active(gateway) == f"left-{number}")  # noqa: B023 - asked here
+        eventually("every worker decides", lambda: [status(gateway, caller)[0] for _ in range(4)] == [200] * 4)
+    eventually("one OPA is left", lambda: len(opas(gateway)) == 1)
+    assert gateway.ready()
+
+
+def active(gateway: RunningGateway) -> str:
+    latest = policy_store(load_config(gateway.config_path)).history().active
+    assert latest is not None
+    return latest.revision
 
 
 def test_an_opa_elsewhere_decides_only_by_the_gateways_revision(example_backend, author, tmp_path):
