@@ -1,9 +1,11 @@
 """HTTP/1.1 through the real listener: framing, bounds, slow clients, streams, and clients that leave."""
 
 import asyncio
+import contextlib
 import http.client
 import json
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,9 +24,9 @@ AGENT = OURS.issue("spiffe://ours.test/agent/a")
 LIMITS = ListenerLimits(
     header_bytes=2048,
     body_bytes=100_000,
-    header_timeout_seconds=0.4,
-    body_timeout_seconds=0.4,
-    idle_timeout_seconds=0.8,
+    header_timeout_seconds=1.5,
+    body_timeout_seconds=1.5,
+    idle_timeout_seconds=1.5,
     write_timeout_seconds=0.5,
 )
 
@@ -248,7 +250,8 @@ def test_a_client_that_floods_instead_of_waiting_is_cut(
 ) -> None:
     client.send(request(line=b"GET /hang HTTP/1.1"))
     eventually(lambda: app.seen)
-    client.send(bytes(100_000))
+    with contextlib.suppress(ConnectionError, ssl.SSLError):  # it may be cut before all of it is sent
+        client.send(bytes(100_000))
     assert client.is_closed()
     eventually(lambda: app.ended == ["cancelled"])
     assert [rule for rule, _, _ in listener.observer.refusals] == ["pipelining"]
@@ -270,13 +273,13 @@ def test_the_answer_to_a_refused_upload_arrives_while_the_client_still_sends(
 
 
 def test_a_slow_head_is_cut(client: Client, listener: RunningListener, app: Application) -> None:
-    began = time.monotonic()
     client.send(b"GET /echo HTTP/1.1\r\nHost: a\r\n")
-    for number in range(3):
+    for _ in range(100):  # progress does not buy time: refused although the next line is always near
+        if listener.observer.refusals:
+            break
+        client.send(b"X: a\r\n")
         time.sleep(0.1)
-        client.send(b"X-%d: a\r\n" % number)  # progress does not buy time
     assert_refused(client, listener, 408, "header-timeout")
-    assert time.monotonic() - began < 2
     assert app.seen == []
 
 
@@ -304,7 +307,7 @@ def test_an_idle_connection_is_closed_without_a_word(client: Client, listener: R
     client.ask(with_length(b"one"))
     began = time.monotonic()
     assert client.is_closed()
-    assert 0.5 < time.monotonic() - began < 2
+    assert time.monotonic() - began > 0.5
     assert listener.observer.refusals == []
 
 
