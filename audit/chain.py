@@ -2,8 +2,12 @@
 
 `hash = SHA-256(0x00 || canonical record)`, which is the leaf hash of RFC 6962, section 2.1, so that a Merkle tree over
 the same records needs no second hash. The first record's previous hash is 32 zero bytes.
+
+A record names its log and its chain: one gateway writes one log, each of its writers a chain of it, so that no record,
+and no whole chain, can be passed off as another's.
 """
 
+import re
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
@@ -17,7 +21,16 @@ GENESIS = "0" * 64
 VERSION = 1
 """Version of the record's form."""
 
-_CHAIN_FIELDS = frozenset({"v", "log", "seq", "prev", "event_id", "time", "type"})
+MAX_RECORD_BYTES = 65_535
+"""Longest canonical record: what an entry bundle of C2SP tlog-tiles has room for."""
+
+SKEW_NS = 5_000_000_000
+"""How far a record's time may lie before that of the one before it (nanoseconds); beyond it a `clock.stepped` record
+has to stand between them."""
+
+_CHAIN_FIELDS = frozenset({"v", "log", "chain", "seq", "prev", "event_id", "time", "type"})
+_CHAIN_NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+_LOG_NAME = re.compile(r"[a-z0-9][a-z0-9._-]*(/[A-Za-z0-9._-]+)*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,24 +58,37 @@ class Linked:
     record: bytes
 
 
+def is_chain_name(name: str) -> bool:
+    """Whether a chain may have this name: 1 to 63 of a-z, 0-9 and `-`, not beginning with `-`."""
+    return _CHAIN_NAME.fullmatch(name) is not None
+
+
+def is_log_name(name: str) -> bool:
+    """Whether a log may have this name: a URL without its scheme, as C2SP tlog-checkpoint asks of an origin."""
+    return len(name) <= 255 and _LOG_NAME.fullmatch(name) is not None
+
+
 def record_hash(record: bytes) -> str:
     """Return the hash of a canonical record (hex)."""
     return sha256(b"\x00" + record).hexdigest()
 
 
-def link(head: Head, log_id: str, event_id: str, time_ns: int, record_type: str, fields: dict[str, Any]) -> Linked:
+def link(
+    head: Head, log: str, chain: str, event_id: str, time_ns: int, record_type: str, fields: dict[str, Any]
+) -> Linked:
     """Put a record at the end of the chain.
 
     Args:
         head: the end so far.
-        log_id: name of the chain.
+        log: name of the log, the origin of its checkpoints.
+        chain: name of the chain in the log.
         event_id: UUIDv7 of the record.
         time_ns: UNIX time in nanoseconds. Written as text: it is beyond 2^53.
         record_type: type of the record, for instance `access.intent`.
         fields: what the record says; must not use the names that the chain sets.
 
     Raises:
-        CanonicalError: the fields have no canonical form, or use a name that the chain sets.
+        CanonicalError: the fields have no canonical form, use a name that the chain sets, or are too long.
     """
     taken = _CHAIN_FIELDS & fields.keys()
     if taken:
@@ -71,7 +97,8 @@ def link(head: Head, log_id: str, event_id: str, time_ns: int, record_type: str,
     document = {
         **fields,
         "v": VERSION,
-        "log": log_id,
+        "log": log,
+        "chain": chain,
         "seq": sequence,
         "prev": head.hash,
         "event_id": event_id,
@@ -79,4 +106,6 @@ def link(head: Head, log_id: str, event_id: str, time_ns: int, record_type: str,
         "type": record_type,
     }
     record = canonical(document)
+    if len(record) > MAX_RECORD_BYTES:
+        raise CanonicalError(f"a record has at most {MAX_RECORD_BYTES} bytes, this one would have {len(record)}")
     return Linked(sequence, event_id, time_ns, record_type, record_hash(record), record)

@@ -20,7 +20,7 @@ from hashlib import sha256
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from audit.chain import Head, Linked, link
+from audit.chain import SKEW_NS, Head, Linked, link
 from audit.errors import AuditStoreError, AuditUnavailableError, CanonicalError
 from audit.event_id import uuid7
 from audit.store import AuditStore, ChainWriter
@@ -103,7 +103,8 @@ class AuditLog:
     """One chain with its writer thread.
 
     Attributes:
-        log_id: name of the chain.
+        log: name of the log.
+        chain: name of the chain in it.
         healthy: whether records can be written now.
         last_commit_seconds: duration of the last commit.
     """
@@ -111,7 +112,7 @@ class AuditLog:
     def __init__(
         self,
         store: AuditStore,
-        log_id: str,
+        chain: str,
         *,
         digest_key: bytes,
         clock: Callable[[], int],
@@ -119,7 +120,8 @@ class AuditLog:
     ) -> None:
         if len(digest_key) > 64:
             raise ValueError("the digest key has at most 64 bytes")
-        self.log_id = log_id
+        self.log = store.log
+        self.chain = chain
         self.healthy = True
         self.last_commit_seconds = 0.0
         self._reason = ""
@@ -132,10 +134,10 @@ class AuditLog:
         self._pending_limit = pending_records
         self._pending = 0
         self._queue: SimpleQueue[Entry | None] = SimpleQueue()
-        self._writer = store.open_writer(log_id)
+        self._writer = store.open_writer(chain)
         self._loop = asyncio.get_running_loop()
         self._closing = threading.Event()
-        self._thread = threading.Thread(target=self._guarded_run, name=f"audit-{log_id}", daemon=True)
+        self._thread = threading.Thread(target=self._guarded_run, name=f"audit-{chain}", daemon=True)
         self._thread.start()
 
     @property
@@ -195,7 +197,7 @@ class AuditLog:
         try:
             self._run()
         except BaseException as error:
-            self._reason = f"the writer of the log {self.log_id} ended: {error!r}; restart the gateway"
+            self._reason = f"the writer of the log {self.chain} ended: {error!r}; restart the gateway"
             self.healthy = False
             self._dead = True
             _log.exception("the audit writer ended")
@@ -263,19 +265,23 @@ class AuditLog:
         written: list[tuple[Entry, Linked]] = []
         refused: list[tuple[Entry, str]] = []
         openers: list[Entry] = []
-        head = self._writer.head
+        head, last = self._writer.head, self._writer.last_time_ns
         for entry in batch:
+            if entry.time_ns < last - SKEW_NS:
+                linked.append(self._link_step(head, last, entry.time_ns))
+                head, last = Head(linked[-1].sequence, linked[-1].hash), entry.time_ns
             opener = entry.closes
             if opener is not None and not opener.committed and opener not in (e for e, _ in written):
                 openers.append(opener)
                 linked.append(self._link_lost(head, opener))
                 head = Head(linked[-1].sequence, linked[-1].hash)
             try:
-                record = link(head, self.log_id, entry.event_id, entry.time_ns, entry.type, entry.fields)
+                record = link(head, self.log, self.chain, entry.event_id, entry.time_ns, entry.type, entry.fields)
             except CanonicalError as error:
                 refused.append((entry, f"The audit record of this call cannot be written: {error}."))
                 continue
             head = Head(record.sequence, record.hash)
+            last = record.time_ns
             linked.append(record)
             written.append((entry, record))
         begin = time.monotonic()
@@ -294,14 +300,19 @@ class AuditLog:
         self._tell(written, refused)
         return deque()
 
+    def _link_step(self, head: Head, before: int, now: int) -> Linked:
+        """Link the record that the clock went back, so that the next one may be earlier than the one before."""
+        fields = {"before": str(before), "seconds": (now - before) // 1_000_000_000}
+        return link(head, self.log, self.chain, uuid7(), now, "clock.stepped", fields)
+
     def _link_lost(self, head: Head, entry: Entry) -> Linked:
         """Link a record that was given up, now that what closes it is written."""
         fields = {**entry.fields, "delayed_from": str(entry.time_ns)}
         try:
-            return link(head, self.log_id, entry.event_id, self._clock(), entry.type, fields)
+            return link(head, self.log, self.chain, entry.event_id, self._clock(), entry.type, fields)
         except CanonicalError as error:
             fields = {"unwritable": str(error), "delayed_from": str(entry.time_ns)}
-            return link(head, self.log_id, entry.event_id, self._clock(), entry.type, fields)
+            return link(head, self.log, self.chain, entry.event_id, self._clock(), entry.type, fields)
 
     def _really_written(self, expected: Head) -> bool:
         """Whether a commit that reported a failure reached the disk all the same."""
@@ -335,7 +346,9 @@ class AuditLog:
                     self._tell([], [(entry, reason)])
             try:
                 head = self._writer.read_head()
-                probe = link(head, self.log_id, uuid7(), self._clock(), "log.recovered", {"cause": reason[:500]})
+                probe = link(
+                    head, self.log, self.chain, uuid7(), self._clock(), "log.recovered", {"cause": reason[:500]}
+                )
                 self._writer.head = head
                 self._writer.append([probe])
             except AuditStoreError as error:
@@ -365,7 +378,7 @@ class AuditLog:
 
 
 def append_once(
-    store: AuditStore, log_id: str, record_type: str, fields: dict[str, Any], clock: Callable[[], int]
+    store: AuditStore, chain: str, record_type: str, fields: dict[str, Any], clock: Callable[[], int]
 ) -> Linked:
     """Append one record and wait for the disk: for commands that run once.
 
@@ -375,14 +388,14 @@ def append_once(
     deadline = time.monotonic() + 5
     while True:
         try:
-            writer: ChainWriter = store.open_writer(log_id)
+            writer: ChainWriter = store.open_writer(chain)
             break
         except AuditStoreError as error:
             if "another process" not in str(error) or time.monotonic() > deadline:
                 raise
             time.sleep(0.05)
     try:
-        record = link(writer.head, log_id, uuid7(), clock(), record_type, fields)
+        record = link(writer.head, store.log, chain, uuid7(), clock(), record_type, fields)
         writer.append([record])
     finally:
         writer.close()

@@ -11,12 +11,9 @@ from dataclasses import dataclass, field
 import orjson
 
 from audit.canonical import canonical
-from audit.chain import GENESIS, VERSION, Head, record_hash
+from audit.chain import GENESIS, SKEW_NS, VERSION, Head, record_hash
 from audit.errors import CanonicalError
 from audit.store import AuditStore, StoredRecord
-
-SKEW_NS = 5_000_000_000
-"""How far a record's time may lie before that of the one before it (nanoseconds)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,13 +23,13 @@ class Finding:
     Attributes:
         rule: `link`, `hash`, `form`, `sequence`, `column`, `duplicate-id`, `time`, `outcome-without-intent`,
             `shortened`, `head`, `unreadable`.
-        log_id: the chain.
+        chain: the chain.
         sequence: the record, -1 for the chain as a whole.
         message: what is wrong, in words.
     """
 
     rule: str
-    log_id: str
+    chain: str
     sequence: int
     message: str
 
@@ -49,7 +46,7 @@ class ChainReport:
             gateway, for those that were under way then.
     """
 
-    log_id: str
+    chain: str
     records: int = 0
     head: Head = field(default_factory=Head)
     watched_hash: str = ""
@@ -69,45 +66,45 @@ def verify_store(store: AuditStore, progress: Callable[[int], None] | None = Non
         store: the directory.
         progress: called with the number of records done since the last call.
     """
-    return [_verify_one(store, log_id, progress) for log_id in store.expected_logs()]
+    return [_verify_one(store, chain, progress) for chain in store.expected_chains()]
 
 
-def _verify_one(store: AuditStore, log_id: str, progress: Callable[[int], None] | None) -> ChainReport:
+def _verify_one(store: AuditStore, chain: str, progress: Callable[[int], None] | None) -> ChainReport:
     try:
-        with store.reader(log_id) as reader:
+        with store.reader(chain) as reader:
             expected = reader.expected_head()
-            report = verify_chain(log_id, reader.records(), progress, watched=expected.sequence if expected else -1)
+            report = verify_chain(chain, reader.records(), progress, watched=expected.sequence if expected else -1)
     except Exception as error:  # whatever a file holds, its chain gets a report, and so do the others
-        return ChainReport(log_id, findings=[Finding("unreadable", log_id, -1, str(error))])
+        return ChainReport(chain, findings=[Finding("unreadable", chain, -1, str(error))])
     if expected is None:
         if report.records:
             report.findings.append(
-                Finding("head", log_id, -1, f"{log_id}.head, which notes the end of the chain, was taken away")
+                Finding("head", chain, -1, f"{chain}.head, which notes the end of the chain, was taken away")
             )
     elif expected.sequence > report.head.sequence:
         report.findings.append(
             Finding(
                 "shortened",
-                log_id,
+                chain,
                 -1,
                 f"the chain ends at record {report.head.sequence}; record {expected.sequence} was there before",
             )
         )
     elif expected.sequence >= 0 and report.watched_hash != expected.hash:
         report.findings.append(
-            Finding("head", log_id, expected.sequence, f"{log_id}.head knows another record in this place")
+            Finding("head", chain, expected.sequence, f"{chain}.head knows another record in this place")
         )
     return report
 
 
 def verify_chain(
-    log_id: str,
+    chain: str,
     records: Iterable[StoredRecord],
     progress: Callable[[int], None] | None = None,
     watched: int = -1,
 ) -> ChainReport:
     """Verify one chain from its first record. `watched`: a place whose hash is to be reported."""
-    report = ChainReport(log_id)
+    report = ChainReport(chain)
     seen: set[str] = set()
     open_intents: dict[str, None] = {}
     previous_time = 0
@@ -124,9 +121,11 @@ def verify_chain(
             _note(report, "duplicate-id", row, f"the event id {event_id} occurs twice")
         seen.add(event_id)
         time_ns = int(document["time"])
+        if document["type"] == "clock.stepped":
+            previous_time = time_ns
         if time_ns < previous_time - SKEW_NS:
             _note(report, "time", row, "the record is earlier than the one before it by more than the allowed skew")
-        previous_time = max(previous_time, time_ns)
+        previous_time = time_ns
         if document["type"] == "access.intent":
             open_intents[event_id] = None
         elif document["type"] == "access.outcome":
@@ -163,8 +162,8 @@ def _check_row(report: ChainReport, row: StoredRecord) -> dict[str, str] | None:
         return None
     if document["prev"] != (head.hash if head.sequence >= 0 else GENESIS):
         _note(report, "link", row, "the record does not name the hash of the one before it")
-    columns = (document["seq"], document["event_id"], document["time"], document["type"], document["log"])
-    if columns != (row.sequence, row.event_id, str(row.time_ns), row.type, row.log_id):
+    columns = (document["seq"], document["event_id"], document["time"], document["type"], document["chain"])
+    if columns != (row.sequence, row.event_id, str(row.time_ns), row.type, row.chain):
         _note(report, "column", row, "a column of the table says something else than the record")
     report.head = Head(row.sequence, row.hash)
     return document
@@ -174,10 +173,10 @@ def _complete(document: dict[str, object]) -> bool:
     return (
         document.get("v") == VERSION
         and type(document.get("seq")) is int
-        and all(type(document.get(name)) is str for name in ("log", "prev", "event_id", "time", "type"))
+        and all(type(document.get(name)) is str for name in ("log", "chain", "prev", "event_id", "time", "type"))
         and str(document["time"]).isdigit()
     )
 
 
 def _note(report: ChainReport, rule: str, row: StoredRecord, message: str) -> None:
-    report.findings.append(Finding(rule, report.log_id, row.sequence, message))
+    report.findings.append(Finding(rule, report.chain, row.sequence, message))

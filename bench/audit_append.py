@@ -15,7 +15,7 @@ from pathlib import Path
 import uvloop
 
 from audit.log import AuditLog
-from audit.store import AuditStore
+from audit.store import SqliteStore
 from audit.verification import verify_store
 
 FIELDS = {
@@ -39,7 +39,11 @@ FIELDS = {
 async def throughput(directory: Path, records: int, window: int) -> float:
     """Append `records`, never more than `window` waiting, and return records a second."""
     log = AuditLog(
-        AuditStore(directory), "bench", digest_key=b"k" * 32, clock=time.time_ns, pending_records=10 * window
+        SqliteStore(directory, "example.org/audit"),
+        "bench",
+        digest_key=b"k" * 32,
+        clock=time.time_ns,
+        pending_records=10 * window,
     )
     begin = time.perf_counter()
     for _ in range(records // window):
@@ -52,7 +56,7 @@ async def throughput(directory: Path, records: int, window: int) -> float:
 
 async def latency(directory: Path, rate: float, seconds: float) -> list[float]:
     """Append at a fixed rate and return the delays from append to durable (seconds)."""
-    log = AuditLog(AuditStore(directory), "bench", digest_key=b"k" * 32, clock=time.time_ns)
+    log = AuditLog(SqliteStore(directory, "example.org/audit"), "bench", digest_key=b"k" * 32, clock=time.time_ns)
     delays = []
     for _ in range(int(rate * seconds)):
         begin = time.perf_counter()
@@ -78,7 +82,7 @@ def main() -> None:
         result["append_to_durable_p50_seconds"] = statistics.median(delays)
         result["append_to_durable_p99_seconds"] = statistics.quantiles(delays, n=100)[98]
         begin = time.perf_counter()
-        reports = verify_store(AuditStore(Path(scratch) / "w1000"))
+        reports = verify_store(SqliteStore(Path(scratch) / "w1000", "example.org/audit"))
         result["verified_records_per_second"] = reports[0].records / (time.perf_counter() - begin)
         if not reports[0].ok:
             raise SystemExit("the log does not verify")

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from audit.log import AuditLog
-from audit.store import AuditStore
+from audit.store import SqliteStore
 from identity.authority import Authority, create_trust_domain
 from identity.entries import Entry, matching
 from identity.issuer import Issuer
@@ -171,7 +171,9 @@ async def measure(directory: Path, entries: int, streams: int) -> dict[str, floa
     create_trust_domain(state, DOMAIN, keys, time.time_ns)
     authority = Authority.open(state, DOMAIN, keys, time.time_ns)
     registry = Registry(directory / "registry.sqlite", time.time_ns)
-    log = AuditLog(AuditStore(directory / "audit"), "bench", digest_key=os.urandom(32), clock=time.time_ns)
+    log = AuditLog(
+        SqliteStore(directory / "audit", "example.org/audit"), "bench", digest_key=os.urandom(32), clock=time.time_ns
+    )
 
     async def record(record_type: str, fields: dict[str, Any]) -> None:
         await log.append(record_type, fields).durable()

@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from audit.log import AuditLog
-from audit.store import AuditStore
+from audit.store import AuditStore, SqliteStore
 from gateway.authorization.cache import CachingEngine, DecisionCache
 from gateway.authorization.embedded import EmbeddedEngine
 from gateway.authorization.engine import PolicyEngine
@@ -179,14 +179,14 @@ def read_ledger(config: GatewayConfig, clock: Clock = system_clock) -> SharedLed
 
 def open_audit_store(config: GatewayConfig) -> AuditStore:
     """Return the directory of audit chains."""
-    return AuditStore(config.audit_dir)
+    return SqliteStore(config.audit_dir, config.audit_log)
 
 
-def open_audit_log(config: GatewayConfig, log_id: str, clock: Clock = system_clock) -> AuditLog:
+def open_audit_log(config: GatewayConfig, chain: str, clock: Clock = system_clock) -> AuditLog:
     """Open one chain for writing. Call on the event loop that will use it."""
     return AuditLog(
         open_audit_store(config),
-        log_id,
+        chain,
         digest_key=_digest_key(config.audit_dir / "digest.key"),
         clock=clock,
         pending_records=config.audit.pending_records,

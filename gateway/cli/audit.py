@@ -23,8 +23,8 @@ def verify(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
     """Verify every link, hash and record of every chain; exit status 1 if anything is wrong."""
     store = open_audit_store(load_config(config))
     total = 0
-    for log_id in store.logs():
-        with store.reader(log_id) as reader:
+    for chain in store.chains():
+        with store.reader(chain) as reader:
             total += reader.count()
     columns = (TextColumn("Verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True, disable=json) as progress:
@@ -37,7 +37,7 @@ def verify(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> N
         for report in reports:
             _tell(report)
         if not reports:
-            say(f"There is no log in {store.directory} yet.")
+            say(f"The log {store.log} has no record yet.")
         elif ok:
             say("Every record is the one that was written, in its place, none missing in between.")
             say("Keep the heads above elsewhere to notice a log that was cut short or written anew.")
@@ -57,20 +57,20 @@ def tail(
     """Show the last records of all chains, oldest first; --json prints one record a line."""
     store = open_audit_store(load_config(config))
     records = sorted(
-        (record for log_id in store.logs() for record in _last(store, log_id, count)),
+        (record for chain in store.chains() for record in _last(store, chain, count)),
         key=lambda r: (r.time_ns, r.event_id),
     )
     for record in records[-count:] if count else []:
         _print(record, json)
-    ends = {log_id: _end(store, log_id) for log_id in store.logs()} if follow else {}
+    ends = {chain: _end(store, chain) for chain in store.chains()} if follow else {}
     while follow:
         time.sleep(POLL_SECONDS)
         fresh: list[StoredRecord] = []
-        for log_id in store.logs():
-            with store.reader(log_id) as reader:
-                fresh += reader.records(ends.get(log_id, -1) + 1)
+        for chain in store.chains():
+            with store.reader(chain) as reader:
+                fresh += reader.records(ends.get(chain, -1) + 1)
         for record in sorted(fresh, key=lambda r: (r.time_ns, r.event_id)):
-            ends[record.log_id] = max(ends.get(record.log_id, -1), record.sequence)
+            ends[record.chain] = max(ends.get(record.chain, -1), record.sequence)
             _print(record, json)
 
 
@@ -84,23 +84,23 @@ def show(
     store = open_audit_store(load_config(config))
     record = store.find(event_id)
     if record is None:
-        fail(f"no log in {store.directory} has the record {event_id}.")
+        fail(f"the log {store.log} has no record {event_id}.")
     document = orjson.loads(record.record)
     if json:
         print_json(document)
         return
-    say(f"Record {record.sequence} of {record.log_id}, {when(record.time_ns / 1e9)}")
+    say(f"Record {record.sequence} of {record.chain}, {when(record.time_ns / 1e9)}")
     say(f"Hash {record.hash}")
     print_json(document)
 
 
-def _last(store: AuditStore, log_id: str, count: int) -> list[StoredRecord]:
-    with store.reader(log_id) as reader:
+def _last(store: AuditStore, chain: str, count: int) -> list[StoredRecord]:
+    with store.reader(chain) as reader:
         return reader.last(count)
 
 
-def _end(store: AuditStore, log_id: str) -> int:
-    last = _last(store, log_id, 1)
+def _end(store: AuditStore, chain: str) -> int:
+    last = _last(store, chain, 1)
     return last[0].sequence if last else -1
 
 
@@ -112,7 +112,7 @@ def _print(record: StoredRecord, json: bool) -> None:
     resource = document.get("resource") or {}
     words = [
         when(record.time_ns / 1e9)[11:19],
-        f"{record.log_id}/{record.sequence}",
+        f"{record.chain}/{record.sequence}",
         f"{record.type:20}",
         str(document.get("principal") or document.get("agent") or ""),
         str(resource.get("id", "")),
@@ -134,7 +134,7 @@ def _plain(text: str) -> str:
 
 def _tell(report: ChainReport) -> None:
     state = "good" if report.ok else "BROKEN"
-    say(f"{report.log_id}: {state}, {report.records} records, head {report.head.sequence} {report.head.hash}")
+    say(f"{report.chain}: {state}, {report.records} records, head {report.head.sequence} {report.head.hash}")
     if report.open_intents:
         say(f"  {len(report.open_intents)} calls have no outcome: under way now, or when a gateway was killed.")
     for finding in report.findings[:20]:
@@ -146,7 +146,7 @@ def _tell(report: ChainReport) -> None:
 
 def _report(report: ChainReport) -> dict[str, Any]:
     return {
-        "log": report.log_id,
+        "log": report.chain,
         "ok": report.ok,
         "records": report.records,
         "head": {"sequence": report.head.sequence, "hash": report.head.hash},

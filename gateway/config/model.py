@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, HttpUrl, model_validator
 
+from gateway.config.audit import Audit
 from gateway.config.policy import Policy
 from gateway.config.section import Name, SecretReference, Section
 from identity.spiffe_id import SpiffeIdError, TrustDomain
@@ -362,15 +363,6 @@ class Quota(Section):
     slots: int = Field(65_536, ge=256, description="Counters the ledger has room for.")
 
 
-class Audit(Section):
-    """The audit log. There is no switch to turn it off."""
-
-    directory: Path | None = Field(None, description="Directory of the log; default: <state_dir>/audit.")
-    pending_records: int = Field(
-        10_000, ge=100, description="Records that may wait for the disk before calls are refused."
-    )
-
-
 class Context(Section):
     """What the policies are told about where this gateway runs."""
 
@@ -419,6 +411,11 @@ class GatewayConfig(Section):
             if missing:
                 raise ValueError(f"model {model.name} names the unknown backend {', '.join(missing)}")
         return self
+
+    @property
+    def audit_log(self) -> str:
+        """Name of this gateway's audit log."""
+        return self.audit.origin or f"{self.trust_domain}/audit"
 
     @property
     def audit_dir(self) -> Path:

@@ -47,11 +47,11 @@ def read_records(path: Path, since: int = 0, until: int = 2**62) -> list[Recorde
 
 def _documents(store: AuditStore, since: int) -> Iterator[tuple[str, dict[str, Any]]]:
     wanted = {*DECISIONS, OUTCOME}
-    for log_id in store.logs():
-        with store.reader(log_id) as reader:
+    for chain in store.chains():
+        with store.reader(chain) as reader:
             for record in reader.records(max(_sequence_at(reader, since) - _LATE_RECORDS, 0)):
                 if record.type in wanted:
-                    yield f"{log_id}/{record.sequence}", _document(record)
+                    yield f"{chain}/{record.sequence}", _document(record)
 
 
 def _sequence_at(reader: ChainReader, since: int) -> int:
@@ -76,7 +76,7 @@ def _document(record: StoredRecord) -> dict[str, Any]:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise RecordedError(f"{record.log_id}/{record.sequence} is not a record: govctl audit verify")
+        raise RecordedError(f"{record.chain}/{record.sequence} is not a record: govctl audit verify")
     return document
 
 

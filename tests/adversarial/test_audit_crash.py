@@ -12,14 +12,14 @@ import orjson
 import pytest
 
 from audit.errors import AuditStoreError
-from audit.store import AuditStore
+from audit.store import SqliteStore
 from audit.verification import verify_store
 
 WRITER = """
 import asyncio, sys, time
 from pathlib import Path
 from audit.log import AuditLog
-from audit.store import AuditStore
+from audit.store import SqliteStore
 
 async def call(log, number):
     intent = log.append("access.intent", {"number": number})
@@ -32,7 +32,7 @@ async def call(log, number):
     sys.stdout.flush()
 
 async def main():
-    log = AuditLog(AuditStore(Path(sys.argv[1])), "chain", digest_key=b"k" * 32, clock=time.time_ns)
+    log = AuditLog(SqliteStore(Path(sys.argv[1]), "example.org/audit"), "chain", digest_key=b"k" * 32, clock=time.time_ns)
     number = 0
     while True:
         await asyncio.gather(*(call(log, number + n) for n in range(20)))
@@ -46,7 +46,7 @@ import asyncio, json, resource, sys, time
 from pathlib import Path
 from audit.errors import AuditUnavailableError
 from audit.log import AuditLog
-from audit.store import AuditStore
+from audit.store import SqliteStore
 
 def room(size):
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
@@ -59,7 +59,7 @@ async def refused(entry):
     return ""
 
 async def main():
-    log = AuditLog(AuditStore(Path(sys.argv[1])), "chain", digest_key=b"k" * 32, clock=time.time_ns)
+    log = AuditLog(SqliteStore(Path(sys.argv[1]), "example.org/audit"), "chain", digest_key=b"k" * 32, clock=time.time_ns)
     before = [log.append("access.intent", {"number": n}) for n in range(50)]
     for entry in before:
         await entry.durable()
@@ -95,7 +95,7 @@ def start(script: str, directory: Path) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", script, str(directory)], stdout=subprocess.PIPE)
 
 
-def stored_ids(store: AuditStore) -> list[str]:
+def stored_ids(store: SqliteStore) -> list[str]:
     with store.reader("chain") as reader:
         return [record.event_id for record in reader.records()]
 
@@ -111,7 +111,7 @@ def running(tmp_path: Path) -> Iterator["subprocess.Popen[bytes]"]:
 
 
 def test_a_writer_killed_fifteen_times_under_load_loses_no_acknowledged_record(tmp_path: Path) -> None:
-    store, chance, acknowledged = AuditStore(tmp_path), random.Random(20), set()  # noqa: S311 - not a secret
+    store, chance, acknowledged = SqliteStore(tmp_path, "example.org/audit"), random.Random(20), set()  # noqa: S311 - not a secret
     for _ in range(15):
         process = start(WRITER, tmp_path)
         assert process.stdout is not None
@@ -135,22 +135,22 @@ def test_a_full_disk_refuses_new_records_keeps_the_closing_ones_and_heals_by_its
     assert told["unhealthy"]
     assert told["at_once"]
     assert (told["healthy"], told["backlog"]) == (True, 0)
-    stored = stored_ids(AuditStore(tmp_path))
+    stored = stored_ids(SqliteStore(tmp_path, "example.org/audit"))
     assert set(told["written"]) <= set(stored)
     assert told["lost"] not in stored
-    (report,) = verify_store(AuditStore(tmp_path))
+    (report,) = verify_store(SqliteStore(tmp_path, "example.org/audit"))
     assert (report.findings, report.open_intents) == ([], [])
 
 
 def test_a_second_writer_of_a_chain_is_refused(tmp_path: Path, running: "subprocess.Popen[bytes]") -> None:
     with pytest.raises(AuditStoreError, match="written by another process"):
-        AuditStore(tmp_path).open_writer("chain")
+        SqliteStore(tmp_path, "example.org/audit").open_writer("chain")
 
 
 def test_readers_see_a_growing_and_valid_chain_while_it_is_written(
     tmp_path: Path, running: "subprocess.Popen[bytes]"
 ) -> None:
-    store, lengths = AuditStore(tmp_path), []
+    store, lengths = SqliteStore(tmp_path, "example.org/audit"), []
     for _ in range(5):
         (report,) = verify_store(store)
         assert report.findings == []
@@ -164,6 +164,6 @@ def test_readers_see_a_growing_and_valid_chain_while_it_is_written(
 def test_a_record_is_found_by_its_id_while_its_writer_runs(tmp_path: Path, running: "subprocess.Popen[bytes]") -> None:
     assert running.stdout is not None
     event_id = running.stdout.readline().decode().strip()
-    found = AuditStore(tmp_path).find(event_id)
+    found = SqliteStore(tmp_path, "example.org/audit").find(event_id)
     assert found is not None
     assert orjson.loads(found.record)["event_id"] == event_id

@@ -11,7 +11,7 @@ import httpx
 import yaml
 from openai import DefaultHttpxClient, OpenAI
 
-from audit.store import AuditStore
+from audit.store import SqliteStore
 from gateway.app import read_ledger
 from gateway.config import load_config
 from gateway.quota.limits import LimitTable
@@ -56,10 +56,10 @@ def chat(model: str = "example-chat", **more: Any) -> dict[str, Any]:
 
 def records(gateway: RunningGateway, count: int = 200) -> list[dict[str, Any]]:
     """Return the last records of every chain, oldest first; faster than govctl."""
-    store = AuditStore(gateway.directory / "state" / "audit")
+    store = SqliteStore(gateway.directory / "state" / "audit", "example.org/audit")
     found = []
-    for log_id in store.logs():
-        with store.reader(log_id) as reader:
+    for chain in store.chains():
+        with store.reader(chain) as reader:
             found += reader.last(count)
     return [json.loads(record.record) for record in sorted(found, key=lambda r: (r.time_ns, r.event_id))]
 

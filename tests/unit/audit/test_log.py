@@ -10,12 +10,12 @@ import pytest
 from audit.chain import Head, Linked, link
 from audit.errors import AuditStoreError, AuditUnavailableError, CanonicalError
 from audit.log import AuditLog
-from audit.store import AuditStore
+from audit.store import SqliteStore
 from audit.verification import verify_store
 
 
 def open_log(directory: Path) -> AuditLog:
-    return AuditLog(AuditStore(directory), "chain", digest_key=b"k" * 32, clock=time.time_ns)
+    return AuditLog(SqliteStore(directory, "example.org/audit"), "chain", digest_key=b"k" * 32, clock=time.time_ns)
 
 
 async def test_what_was_appended_is_durable_in_order_and_verifies(tmp_path):
@@ -24,7 +24,7 @@ async def test_what_was_appended_is_durable_in_order_and_verifies(tmp_path):
     places = [await entry.durable() for entry in entries]
     await log.close()
     assert [place.sequence for place in places] == list(range(50))
-    [report] = verify_store(AuditStore(tmp_path))
+    [report] = verify_store(SqliteStore(tmp_path, "example.org/audit"))
     assert report.ok
     assert report.records == 50
 
@@ -39,10 +39,10 @@ async def test_a_record_without_a_canonical_form_fails_alone(tmp_path):
     await log.close()
 
 
-@pytest.mark.parametrize("name", ["v", "log", "seq", "prev", "event_id", "time", "type"])
+@pytest.mark.parametrize("name", ["v", "log", "chain", "seq", "prev", "event_id", "time", "type"])
 def test_a_field_never_takes_a_name_that_the_chain_sets(name):
     with pytest.raises(CanonicalError, match=name):
-        link(Head(), "chain", "id", 1, "access.denied", {name: "x"})
+        link(Head(), "example.org/audit", "chain", "id", 1, "access.denied", {name: "x"})
 
 
 async def test_a_writer_that_ends_unexpectedly_closes_the_log_and_leaves_nobody_waiting(tmp_path, monkeypatch):
@@ -100,7 +100,7 @@ async def test_what_closes_a_lost_record_brings_it_along_once_the_disk_has_room(
     await outcome.durable()
     await log.close()
     assert lost is None or lost.linked is None
-    store = AuditStore(tmp_path)
+    store = SqliteStore(tmp_path, "example.org/audit")
     [report] = verify_store(store)
     assert report.ok, report.findings
     with store.reader("chain") as reader:
@@ -117,8 +117,33 @@ async def test_a_lost_record_that_has_no_form_is_named_by_what_closes_it(tmp_pat
     outcome = log.append("access.outcome", {"intent": intent.event_id}, keep=True, closes=intent)
     await outcome.durable()
     await log.close()
-    store = AuditStore(tmp_path)
+    store = SqliteStore(tmp_path, "example.org/audit")
     [report] = verify_store(store)
     assert report.ok, report.findings
     with store.reader("chain") as reader:
         assert "float" in json.loads(reader.last(2)[0].record)["unwritable"]
+
+
+async def test_a_clock_that_goes_back_is_an_event_and_the_chain_still_verifies(tmp_path):
+    now = [1_800_000_000 * 10**9]
+    store = SqliteStore(tmp_path, "example.org/audit")
+    for step in (0, 3600, -7200, 1):  # seconds; the chain is opened anew after each
+        now[0] += step * 10**9
+        log = AuditLog(store, "chain", digest_key=b"k" * 32, clock=lambda: now[0])
+        await log.append("test.event", {"step": str(step)}).durable()
+        await log.close()
+    [report] = verify_store(store)
+    assert report.ok, report.findings
+    with store.reader("chain") as reader:
+        records = [json.loads(record.record) for record in reader.records()]
+    assert [record["type"] for record in records] == ["test.event"] * 2 + ["clock.stepped"] + ["test.event"] * 2
+    assert records[2]["seconds"] == -7200
+    assert records[2]["before"] == records[1]["time"]
+
+
+async def test_a_record_too_long_for_an_entry_bundle_fails_alone(tmp_path):
+    log = open_log(tmp_path)
+    with pytest.raises(AuditUnavailableError, match="65535 bytes"):
+        await log.append("test.event", {"text": "x" * 65_536}).durable()
+    assert (await log.append("test.event", {}).durable()).sequence == 0
+    await log.close()

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 import pytest
 
-from audit.store import AuditStore
+from audit.store import SqliteStore
 from gateway.cli import main, output
 
 TD = "gateway.test"
@@ -49,7 +49,7 @@ class Govctl:
 
     def records(self, record_type: str) -> list[dict[str, Any]]:
         """Return what the audit log says under this type."""
-        with AuditStore(self.directory / "state" / "audit").reader("govctl") as reader:
+        with SqliteStore(self.directory / "state" / "audit", "example.org/audit").reader("govctl") as reader:
             records = [orjson.loads(each.record) for each in reader.last(1000)]
         return [each for each in records if each["type"] == record_type]
 

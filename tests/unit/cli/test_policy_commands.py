@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from audit.log import append_once
-from audit.store import AuditStore
+from audit.store import SqliteStore
 from gateway.clock import system_clock
 from tests.unit.authorization.conftest import call
 from tests.unit.cli.conftest import TD, Govctl
@@ -34,7 +34,7 @@ def record(govctl: Govctl) -> Record:
     """Write a record of a call, and return its id."""
 
     def write(record_type: str, policy_input: dict[str, Any], **fields: Any) -> str:
-        store = AuditStore(govctl.directory / "state" / "audit")
+        store = SqliteStore(govctl.directory / "state" / "audit", "example.org/audit")
         fields = {"policy": {"revision": "before", "data_digest": ""}, "reasons": [], "obligations": [], **fields}
         linked = append_once(store, "w0", record_type, {"policy_input": policy_input, **fields}, system_clock)
         return str(json.loads(linked.record)["event_id"])

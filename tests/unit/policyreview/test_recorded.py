@@ -7,7 +7,7 @@ import orjson
 import pytest
 
 from audit.chain import Head, link
-from audit.store import AuditStore
+from audit.store import SqliteStore
 from gateway.policyreview.pseudonyms import Pseudonyms
 from gateway.policyreview.recorded import (
     MAX_LINE_BYTES,
@@ -168,13 +168,13 @@ def test_a_record_of_another_form_is_refused_with_file_and_line(tmp_path: Path, 
 
 
 def test_the_log_is_read_from_all_chains(tmp_path: Path) -> None:
-    store = AuditStore(tmp_path)
-    for log_id, event in (("worker-0", "a"), ("worker-1", "b")):
-        writer, head, batch = store.open_writer(log_id), Head(), []
+    store = SqliteStore(tmp_path, "example.org/audit")
+    for chain, event in (("worker-0", "a"), ("worker-1", "b")):
+        writer, head, batch = store.open_writer(chain), Head(), []
         documents = [(NOW - 100, intent("old" + event)), (NOW, intent(event)), (NOW, outcome(event, 5))]
         for time, document in documents:
             fields = {key: value for key, value in document.items() if key not in {"type", "event_id", "time"}}
-            linked = link(head, log_id, document["event_id"], time * SECOND, document["type"], fields)
+            linked = link(head, store.log, chain, document["event_id"], time * SECOND, document["type"], fields)
             head = Head(linked.sequence, linked.hash)
             batch.append(linked)
         writer.append(batch)

@@ -1,19 +1,16 @@
-"""Where chains are kept: one SQLite file a chain, one writer a chain, any number of readers.
+"""Chains in SQLite: one file a chain, one writer a chain, any number of readers.
 
-The table has the columns that a server database would hold all chains in. `synchronous=FULL` with a write-ahead log: a
-commit that returned is on disk.
+`synchronous=FULL` with a write-ahead log: a commit that returned is on disk.
 
-Beside each chain lies `<log>.head`, sequence and hash of a recent end of the chain, noted about once a second. A chain
-that comes back shorter than its head, or with another record in that place, is an older or a changed copy and is
+Beside each chain lies `<chain>.head`, sequence and hash of a recent end of the chain, noted about once a second. A
+chain that comes back shorter than its head, or with another record in that place, is an older or a changed copy and is
 refused for writing. This notices a restored or shortened database file; somebody who can write the directory can change
 both, which only a witness outside would notice.
 """
 
 import fcntl
 import os
-import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +18,12 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from audit.chain import GENESIS, Head, Linked
+from audit.chain import GENESIS, Head, Linked, is_chain_name
 from audit.errors import AuditStoreError
-
-_LOG_ID = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
+from audit.store.base import StoredRecord
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS records (
-    log_id   TEXT    NOT NULL,
     seq      INTEGER PRIMARY KEY,
     event_id TEXT    NOT NULL,
     time_ns  INTEGER NOT NULL,
@@ -38,8 +33,8 @@ CREATE TABLE IF NOT EXISTS records (
 )
 """
 _INDEX = "CREATE INDEX IF NOT EXISTS records_event_id ON records (event_id)"
-_INSERT = "INSERT INTO records (log_id, seq, event_id, time_ns, type, hash, record) VALUES "
-_ROW = "(?, ?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO records (seq, event_id, time_ns, type, hash, record) VALUES "
+_ROW = "(?, ?, ?, ?, ?, ?)"
 
 _ROWS_AT_ONCE = (256, 64, 16, 4, 1)
 """Rows in one statement. The driver gives the interpreter away at every statement, and while the event loop is busy it
@@ -48,80 +43,75 @@ _STATEMENTS = {size: _INSERT + ", ".join([_ROW] * size) for size in _ROWS_AT_ONC
 _COLUMNS = "seq, event_id, time_ns, type, hash, record"
 
 
-@dataclass(frozen=True, slots=True)
-class StoredRecord:
-    """A row as it is stored; nothing of it is verified."""
+class SqliteStore:
+    """A directory of chains: an `AuditStore`.
 
-    log_id: str
-    sequence: int
-    event_id: str
-    time_ns: int
-    type: str
-    hash: str
-    record: bytes
+    Attributes:
+        log: name of the log.
+        directory: where the files are.
+    """
 
-
-class AuditStore:
-    """A directory of chains."""
-
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, log: str) -> None:
         self.directory = directory
+        self.log = log
 
-    def logs(self) -> list[str]:
+    def chains(self) -> list[str]:
         """Return the names of the chains, sorted."""
         return sorted(path.stem for path in self.directory.glob("*.sqlite"))
 
-    def expected_logs(self) -> list[str]:
+    def expected_chains(self) -> list[str]:
         """Return the names of the chains that are or were there: a head or a lock outlives a chain taken away."""
         kinds = ("*.sqlite", "*.head", "*.lock")
         return sorted({path.stem for kind in kinds for path in self.directory.glob(kind)})
 
-    def open_writer(self, log_id: str) -> "ChainWriter":
+    def open_writer(self, chain: str) -> "SqliteChainWriter":
         """Open a chain for writing; make it if it is new.
 
         Raises:
             AuditStoreError: another process writes it, or it cannot be used.
         """
-        if not _LOG_ID.fullmatch(log_id):
-            raise AuditStoreError(f"{log_id!r} is not a name of a log")
+        if not is_chain_name(chain):
+            raise AuditStoreError(f"{chain!r} is not a name of a chain")
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return ChainWriter(self.directory, log_id)
+        return SqliteChainWriter(self.directory, chain)
 
-    def reader(self, log_id: str) -> "ChainReader":
+    def reader(self, chain: str) -> "SqliteChainReader":
         """Open a chain for reading; its writer may go on.
 
         Raises:
             AuditStoreError: there is no such chain.
         """
-        path = self.directory / f"{log_id}.sqlite"
+        path = self.directory / f"{chain}.sqlite"
         if not path.exists():
-            raise AuditStoreError(f"{self.directory} has no log {log_id!r}; it has: {', '.join(self.logs()) or 'none'}")
-        return ChainReader(path, log_id, self.directory / f"{log_id}.head")
+            raise AuditStoreError(
+                f"{self.directory} has no log {chain!r}; it has: {', '.join(self.chains()) or 'none'}"
+            )
+        return SqliteChainReader(path, chain, self.directory / f"{chain}.head")
 
     def find(self, event_id: str) -> StoredRecord | None:
         """Return the record with this event id, or None."""
-        for log_id in self.logs():
-            with self.reader(log_id) as reader:
+        for chain in self.chains():
+            with self.reader(chain) as reader:
                 found = reader.find(event_id)
             if found is not None:
                 return found
         return None
 
 
-class ChainReader:
+class SqliteChainReader:
     """Reads one chain. A context manager."""
 
-    def __init__(self, path: Path, log_id: str, head_path: Path) -> None:
-        self.log_id = log_id
+    def __init__(self, path: Path, chain: str, head_path: Path) -> None:
+        self.chain = chain
         self._head_path = head_path
         self._engine = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true", poolclass=NullPool)
         self._connection: Connection | None = None
 
-    def __enter__(self) -> "ChainReader":
+    def __enter__(self) -> "SqliteChainReader":
         try:
             self._connection = self._engine.connect()
         except SQLAlchemyError as error:
-            raise AuditStoreError(f"the log {self.log_id} cannot be read: {error}") from error
+            raise AuditStoreError(f"the log {self.chain} cannot be read: {error}") from error
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -131,18 +121,23 @@ class ChainReader:
 
     def count(self) -> int:
         """Return the number of records."""
-        return int(self._rows("SELECT count(*) FROM records WHERE log_id = ?", (self.log_id,))[0][0])
+        return int(self._rows("SELECT count(*) FROM records", ())[0][0])
 
-    def records(self, start: int = 0, *, batch: int = 2000) -> Iterator[StoredRecord]:
-        """Yield the records from sequence `start`, in order."""
+    def first(self) -> StoredRecord | None:
+        """Return the first record that is kept; None for an empty chain."""
+        rows = self._rows(f"SELECT {_COLUMNS} FROM records ORDER BY seq LIMIT 1", ())  # noqa: S608
+        return StoredRecord(self.chain, *rows[0]) if rows else None
+
+    def records(self, start: int = 0, *, stop: int | None = None, batch: int = 2000) -> Iterator[StoredRecord]:
+        """Yield the records from sequence `start` up to, without, `stop`, in order."""
         after = start - 1
         while True:
             rows = self._rows(
-                f"SELECT {_COLUMNS} FROM records WHERE log_id = ? AND seq > ? ORDER BY seq LIMIT ?",  # noqa: S608
-                (self.log_id, after, batch),
+                f"SELECT {_COLUMNS} FROM records WHERE seq > ? AND seq < ? ORDER BY seq LIMIT ?",  # noqa: S608
+                (after, 2**62 if stop is None else stop, batch),
             )
             for row in rows:
-                yield StoredRecord(self.log_id, *row)
+                yield StoredRecord(self.chain, *row)
             if len(rows) < batch:
                 return
             after = rows[-1][0]
@@ -150,15 +145,15 @@ class ChainReader:
     def last(self, count: int) -> list[StoredRecord]:
         """Return the last `count` records, oldest first."""
         rows = self._rows(
-            f"SELECT {_COLUMNS} FROM records WHERE log_id = ? ORDER BY seq DESC LIMIT ?",  # noqa: S608
-            (self.log_id, count),
+            f"SELECT {_COLUMNS} FROM records ORDER BY seq DESC LIMIT ?",  # noqa: S608
+            (count,),
         )
-        return [StoredRecord(self.log_id, *row) for row in reversed(rows)]
+        return [StoredRecord(self.chain, *row) for row in reversed(rows)]
 
     def find(self, event_id: str) -> StoredRecord | None:
         """Return the record with this event id, or None."""
         rows = self._rows(f"SELECT {_COLUMNS} FROM records WHERE event_id = ?", (event_id,))  # noqa: S608
-        return StoredRecord(self.log_id, *rows[0]) if rows else None
+        return StoredRecord(self.chain, *rows[0]) if rows else None
 
     def expected_head(self) -> Head | None:
         """Return the recorded head beside the chain, or None if there is none."""
@@ -170,24 +165,26 @@ class ChainReader:
             rows = self._connection.exec_driver_sql(query, parameters).all()
             self._connection.rollback()
         except SQLAlchemyError as error:
-            raise AuditStoreError(f"the log {self.log_id} cannot be read: {error}") from error
+            raise AuditStoreError(f"the log {self.chain} cannot be read: {error}") from error
         return rows
 
 
-class ChainWriter:
+class SqliteChainWriter:
     """Appends to one chain, exclusively.
 
     Attributes:
-        log_id: name of the chain.
+        chain: name of the chain.
         head: its end.
+        last_time_ns: time of its last record (UNIX, nanoseconds); 0 for an empty chain.
     """
 
-    def __init__(self, directory: Path, log_id: str) -> None:
-        self.log_id = log_id
-        self._head_path = directory / f"{log_id}.head"
-        self._lock = _lock(directory / f"{log_id}.lock", log_id)
-        self._engine = _writable(directory / f"{log_id}.sqlite")
+    def __init__(self, directory: Path, chain: str) -> None:
+        self.chain = chain
+        self._head_path = directory / f"{chain}.head"
+        self._lock = _lock(directory / f"{chain}.lock", chain)
+        self._engine = _writable(directory / f"{chain}.sqlite")
         self._connection: Connection | None = None
+        self.last_time_ns = 0
         try:
             self.head = self.read_head()
             self._check_against_recorded_head()
@@ -203,7 +200,7 @@ class ChainWriter:
         Raises:
             AuditStoreError: nothing is known to be written; ask `read_head` what was.
         """
-        log_id = self.log_id
+        chain = self.chain
         done = 0
         try:
             connection = self._open()
@@ -211,14 +208,15 @@ class ChainWriter:
                 while len(batch) - done >= size:
                     values: list[object] = []
                     for r in batch[done : done + size]:
-                        values += (log_id, r.sequence, r.event_id, r.time_ns, r.type, r.hash, r.record)
+                        values += (r.sequence, r.event_id, r.time_ns, r.type, r.hash, r.record)
                     connection.exec_driver_sql(_STATEMENTS[size], tuple(values))
                     done += size
             connection.commit()
         except (SQLAlchemyError, OSError) as error:
             self._drop()
-            raise AuditStoreError(f"the log {log_id} cannot be written: {_reason(error)}") from error
+            raise AuditStoreError(f"the log {chain} cannot be written: {_reason(error)}") from error
         self.head = Head(batch[-1].sequence, batch[-1].hash)
+        self.last_time_ns = batch[-1].time_ns
 
     def read_head(self) -> Head:
         """Read the end of the chain from disk.
@@ -229,16 +227,17 @@ class ChainWriter:
         try:
             connection = self._open()
             row = connection.exec_driver_sql(
-                "SELECT seq, hash FROM records WHERE log_id = ? ORDER BY seq DESC LIMIT 1", (self.log_id,)
+                "SELECT seq, hash, time_ns FROM records ORDER BY seq DESC LIMIT 1"
             ).one_or_none()
             connection.rollback()
         except (SQLAlchemyError, OSError) as error:
             self._drop()
-            raise AuditStoreError(f"the log {self.log_id} cannot be read: {_reason(error)}") from error
+            raise AuditStoreError(f"the log {self.chain} cannot be read: {_reason(error)}") from error
+        self.last_time_ns = row[2] if row else 0
         return Head(row[0], row[1]) if row else Head()
 
     def record_head(self) -> None:
-        """Write `<log>.head`. Best effort: a failure shows at the next commit."""
+        """Write `<chain>.head`. Best effort: a failure shows at the next commit."""
         temporary = self._head_path.with_suffix(".head.new")
         try:
             temporary.write_text(f"{self.head.sequence} {self.head.hash}\n")
@@ -262,12 +261,12 @@ class ChainWriter:
         if self.head.sequence >= recorded.sequence:
             connection = self._open()
             row = connection.exec_driver_sql(
-                "SELECT hash FROM records WHERE log_id = ? AND seq = ?", (self.log_id, recorded.sequence)
+                "SELECT hash FROM records WHERE seq = ?", (recorded.sequence,)
             ).one_or_none()
             connection.rollback()
         if row is None or row[0] != recorded.hash:
             raise AuditStoreError(
-                f"the log {self.log_id} is an older or a changed copy: it ends at record {self.head.sequence}, while "
+                f"the log {self.chain} is an older or a changed copy: it ends at record {self.head.sequence}, while "
                 f"{self._head_path} knows record {recorded.sequence}. Restore the newest copy; to go on with this one, "
                 f"move both files away, keep them as evidence, and let a new chain begin."
             )
@@ -298,14 +297,14 @@ def read_head(path: Path) -> Head | None:
         return Head(0, GENESIS)
 
 
-def _lock(path: Path, log_id: str) -> int:
+def _lock(path: Path, chain: str) -> int:
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
         raise AuditStoreError(
-            f"the log {log_id} is being written by another process; a chain has one writer. Stop the other gateway."
+            f"the log {chain} is being written by another process; a chain has one writer. Stop the other gateway."
         ) from None
     return descriptor
 

@@ -1,0 +1,32 @@
+"""The audit section of the configuration."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, Field
+
+from audit.chain import is_log_name
+from gateway.config.section import Section
+
+
+def _log_name(value: str) -> str:
+    if not is_log_name(value):
+        raise ValueError(f"{value!r} is no name of a log: a URL without its scheme, such as example.org/audit")
+    return value
+
+
+LogName = Annotated[str, AfterValidator(_log_name)]
+
+
+class Audit(Section):
+    """The audit log. There is no switch to turn it off."""
+
+    origin: LogName | None = Field(
+        None,
+        description="Name of this gateway's log, the origin of its checkpoints: a URL without its scheme. "
+        "Gateways that share a trust domain need one each; default: <trust_domain>/audit.",
+    )
+    directory: Path | None = Field(None, description="Directory of the log; default: <state_dir>/audit.")
+    pending_records: int = Field(
+        10_000, ge=100, description="Records that may wait for the disk before calls are refused."
+    )
