@@ -8,6 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, WithJsonSchema
 
+from gateway.people import as_written, says_something
+
 KINDS = ("agent", "service", "pipeline", "human")
 """Kinds of principal."""
 
@@ -51,8 +53,18 @@ def _day(value: str) -> str:
 
 
 def _said(value: str) -> str:
-    if not value.strip():
+    if not says_something(value):
         raise ValueError("this text is empty")
+    return value
+
+
+def _person(value: str) -> str:
+    plain = as_written(value)
+    if value != plain:
+        raise ValueError(
+            f"{value!a} is not written plainly: spaces around it, invisible characters, or another form of its "
+            f"letters (Unicode NFKC); write {plain!a}"
+        )
     return value
 
 
@@ -60,6 +72,7 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Code = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,63}$")]
 Text = Annotated[str, Field(min_length=1, max_length=1000)]
 Said = Annotated[Text, AfterValidator(_said)]
+Person = Annotated[Said, AfterValidator(_person)]
 Region = Annotated[str, Field(min_length=1, max_length=100)]
 Amount = Annotated[int, Field(ge=1, le=2**53 - 1, strict=True)]
 Time = Annotated[str, AfterValidator(_time), WithJsonSchema({"type": "string", "pattern": f"^{_TIME.pattern}$"})]

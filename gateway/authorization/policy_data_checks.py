@@ -5,8 +5,10 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from gateway.authorization.policy_data_base import KINDS, did_you_mean
+from gateway.authorization.policy_data_grants import problems_of_following_grants
 from gateway.authorization.policy_data_roles import Duties, Grant, role_of
 from gateway.authorization.policy_data_systems import RegisteredSystem
+from gateway.people import as_written, person
 from identity.spiffe_id import SpiffeId, SpiffeIdError
 
 if TYPE_CHECKING:
@@ -27,7 +29,7 @@ def problems_between(tables: "PolicyData") -> Iterator[Problem]:
         for binding in bindings:
             for text in _binding_problems(tables, subject, binding):
                 yield "bindings", subject, text
-        for text in _conflicts(tables, bindings):
+        for text in (*_conflicts(tables, bindings), *problems_of_following_grants(tables, bindings)):
             yield "bindings", subject, text
     yield from _separation_problems(tables)
     yield from _class_problems(tables)
@@ -46,7 +48,8 @@ def _subject_problem(subject: str) -> str:
         return ""
     prefix, _, name = subject.partition(":")
     if prefix == "team" and name:
-        return ""
+        plain = f"team:{as_written(name)}"
+        return "" if subject == plain else f"{subject!a} is not written plainly; write {plain!a}"
     if prefix == "kind" and name:
         return "" if name in KINDS else f"{name!r} is not a kind; kinds are {', '.join(KINDS)}"
     return "a subject is a SPIFFE ID (spiffe://…), team:<name> or kind:<kind>"
@@ -61,7 +64,7 @@ def _binding_problems(tables: "PolicyData", subject: str, binding: str | Grant) 
     kind = subject.removeprefix("kind:")
     if subject.startswith("kind:") and role.kinds is not None and kind not in role.kinds:
         yield f"the role {name!r} is for {', '.join(role.kinds)} and grants nothing to {kind}"
-    if isinstance(binding, Grant) and binding.approved_by == subject:
+    if isinstance(binding, Grant) and person(binding.approved_by) == person(subject):
         yield f"the grant of {name!r} is approved by its own subject; somebody else approves it"
     if role.max_grant_days is None:
         return

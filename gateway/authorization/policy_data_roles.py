@@ -11,6 +11,7 @@ from gateway.authorization.policy_data_base import (
     Entry,
     Kind,
     Name,
+    Person,
     Said,
     Text,
     Time,
@@ -91,7 +92,7 @@ class Grant(Entry):
     not_before: Time | None = Field(None, description="First moment of the grant; without it, from ever.")
     not_after: Time = Field(description="The moment the grant ends.")
     reason: Said
-    approved_by: Said
+    approved_by: Person
     ticket: Text | None = None
     break_glass: bool = Field(
         False, strict=True, description="For an emergency: at most 24 hours, and marked in every decision."
@@ -149,3 +150,8 @@ class Separation(Entry):
     """The table of duties that are kept apart."""
 
     duties: list[Duties] = Field([])
+    grant_pause_hours: Amount = Field(
+        24,
+        description="Grants of one role to one subject with less than this between them (hours) count as one, where "
+        "their length is bounded.",
+    )

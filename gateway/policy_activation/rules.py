@@ -1,10 +1,9 @@
 """What a revision must bring before it may decide: a plain check of its manifest against the configuration."""
 
-import unicodedata
-
 from gateway.authorization.manifest import Change
 from gateway.config.policy import Requirements
 from gateway.errors import ConfigError
+from gateway.people import as_written, person
 
 
 def check_requirements(change: Change, required: Requirements) -> None:
@@ -18,12 +17,12 @@ def check_requirements(change: Change, required: Requirements) -> None:
         ConfigError: everything that is missing, in one sentence each.
     """
     missing = []
-    author = _person(change.author)
-    approvers = {_person(each) for each in change.approvers} - {author, ""} if author else set()
+    author = person(change.author)
+    approvers = {person(each) for each in change.approvers} - {author, ""} if author else set()
     if len(approvers) < required.approvers:
         missing.append(
             f"{required.approvers} approver{'s'[: required.approvers != 1]} other than the author "
-            f"({change.author or 'who is not named'}), it has {len(approvers)}"
+            f"({as_written(change.author) or 'who is not named'}), it has {len(approvers)}"
         )
     if required.signed_commit and not (change.commit and change.commit_signed):
         missing.append("a commit whose signature was verified")
@@ -52,9 +51,3 @@ def check_order(change: Change, active: Change | None, *, rollback: bool) -> Non
         f"The revision has {older}, the active one {active.serial}: it is older. "
         "To go back on purpose: govctl policy rollback, or activate with --rollback."
     )
-
-
-def _person(name: str) -> str:
-    """Return a name as it counts: nobody approves their own change by spelling themselves otherwise."""
-    visible = "".join(each for each in unicodedata.normalize("NFKC", name) if each == " " or each.isprintable())
-    return " ".join(unicodedata.normalize("NFKC", visible.casefold()).split())

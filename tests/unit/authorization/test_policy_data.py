@@ -80,6 +80,12 @@ def test_grant_and_plain_role_are_bound_side_by_side() -> None:
         ({"reason": "  "}, r"ada.0.reason: this text is empty"),
         ({"approved_by": None}, r"ada.0.approved_by: this key is required"),
         ({"approved_by": ADA}, r"approved by its own subject"),
+        ({"approved_by": ADA.replace("ada", "Ada")}, r"approved by its own subject"),
+        ({"approved_by": f"{ADA} "}, r"is not written plainly: .* write 'spiffe://example.org/operator/ada'"),
+        ({"approved_by": f"{ADA}\u200b"}, r"ada.0.approved_by: '.*\\u200b' is not written plainly"),
+        ({"approved_by": "ｇrace@example.org"}, r"is not written plainly: .* write 'grace@example.org'"),
+        ({"approved_by": "\u3164"}, r"ada.0.approved_by: this text is empty"),
+        ({"reason": "\u200b\u2060"}, r"ada.0.reason: this text is empty"),
         ({"role": "veiwer"}, r"there is no role 'veiwer'; did you mean 'viewer'"),
         ({"until": "2026-11-24T00:00:00Z"}, r"ada.0.until: unknown key"),
         ({"not_after": "2026-11-24"}, r"ada.0.not_after: '2026-11-24' is not a time in UTC; write it as"),
@@ -109,6 +115,79 @@ def test_time_without_quotes_is_refused_before_the_tables_are_read(starter_copy:
     (starter_copy / "govgateway/bindings/data.yaml").write_text(text)
     with pytest.raises(ConfigError, match="quote it"):
         load_policy_set(starter_copy)
+
+
+def spans(*periods: str, **changes: Any) -> dict[str, Any]:
+    """Return grants to Ada for periods such as `23T00 24T12` (day of November and hour)."""
+    made = []
+    for period in periods:
+        start, end = (f"2026-11-{moment}:00:00Z" for moment in period.split())
+        made.append(grant(not_before=start, not_after=end, **changes))
+    return bound(*made)
+
+
+@pytest.mark.parametrize(
+    ("periods", "hours"),
+    [
+        (("23T00 24T00", "24T00 25T00"), "48"),
+        (("23T00 24T00", "24T23 25T00"), "25"),
+        (("23T00 23T20", "23T10 24T10"), "34"),
+        (("23T00 23T20", "24T00 24T02", "25T01 25T04"), "25"),
+        (("25T00 26T00", "23T00 24T00", "24T12 24T13"), "49"),
+        (("23T00 23T20", "23T01 23T02", "24T19 24T23", "25T00 25T01"), "25"),
+    ],
+)
+def test_break_glass_grants_without_a_pause_between_them_count_as_one(periods: tuple[str, ...], hours: str) -> None:
+    message = refused(**spans(*periods, break_glass=True))
+    assert f"together they last {hours} h, longer than the 24 h that one may" in message
+    assert "bindings/data.yaml: spiffe://example.org/operator/ada: the break-glass grants of 'viewer' (2026-" in message
+    assert all(f"2026-11-{each.split()[0]}:00:00Z to " in message for each in periods)
+
+
+@pytest.mark.parametrize(
+    "periods",
+    [
+        ("23T00 24T00", "25T00 26T00"),
+        ("23T00 23T12", "23T12 24T00"),
+        ("23T00 23T20", "23T10 24T00"),
+        ("23T00 24T00", "23T00 24T00"),
+        ("23T00 24T00", "25T00 25T12", "26T12 27T12"),
+    ],
+)
+def test_break_glass_grants_with_a_pause_or_of_a_day_together_are_taken(periods: tuple[str, ...]) -> None:
+    checked(**spans(*periods, break_glass=True))
+
+
+def test_grants_of_a_role_with_a_longest_grant_count_together_and_break_glass_among_them() -> None:
+    periods = ("23T00 25T00", "25T12 25T13")
+    for change in ({}, {"break_glass": False}):
+        message = refused(**spans(*periods, role="emergency", **change))
+        assert "the grants of 'emergency'" in message
+        assert "together they last 49 h, longer than the 48 h" in message
+    mixed = [grant(role="emergency", not_after="2026-11-25T00:00:00Z")]
+    mixed += spans("25T00 25T01", role="emergency", break_glass=True)["bindings"][ADA]
+    assert "the grants of 'emergency'" in refused(**bound(*mixed))
+    checked(**spans("23T00 25T00", "26T00 28T00", role="emergency"))
+
+
+def test_grants_of_other_roles_or_of_an_unbounded_one_do_not_count_together() -> None:
+    checked(**spans("23T00 24T00", "24T00 25T00"))
+    runner = spans("24T00 25T00", role="runner", break_glass=True)["bindings"][ADA]
+    checked(**bound(grant(break_glass=True), *runner))
+
+
+def test_the_pause_between_grants_is_configured() -> None:
+    duties = TABLES["separation"]["duties"]
+    grants = spans("23T00 24T00", "25T00 26T00", break_glass=True)
+    longer = {"duties": duties, "grant_pause_hours": 25}
+    assert "with less than 25 h between them" in refused(**grants, separation=longer)
+    checked(**spans("23T00 24T00", "24T01 25T01", break_glass=True), separation={"grant_pause_hours": 1})
+    assert "grant_pause_hours" in refused(separation={"grant_pause_hours": 0})
+
+
+def test_team_is_written_plainly() -> None:
+    for subject in ("team:research ", "team: research", "team:re\u200bsearch", "team:ｒesearch"):
+        assert "is not written plainly; write 'team:research'" in refused(**bound("viewer", subject=subject))
 
 
 def test_role_bound_to_a_kind_it_is_not_for_is_refused() -> None:
