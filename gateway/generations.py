@@ -21,6 +21,7 @@ from gateway.clock import NANOSECONDS, system_clock
 from gateway.config import GatewayConfig, config_digest, load_config, show_config
 from gateway.errors import ConfigError, UnavailableError
 from gateway.gateway_identity import GatewayIdentity
+from gateway.people import says_something
 from gateway.policy_activation.candidates import Candidate
 from gateway.policy_activation.engines import OpaServers
 from gateway.policy_activation.policies import ActivePolicies
@@ -151,6 +152,8 @@ class Generations:
             ConfigError: it cannot be; the active one stays.
             UnavailableError: the audit log takes no record; the active one stays.
         """
+        if rollback and not says_something(reason):
+            raise ConfigError("A rollback needs a reason.")
         fields = {"principal": by, "source": source, "rollback": rollback}
         return await self._activate(
             lambda: self.policies.candidate(content, source, self.config.policy, rollback=rollback),
@@ -169,7 +172,7 @@ class Generations:
             ConfigError: there is none, or it cannot be used any more; the active one stays.
             UnavailableError: the audit log takes no record; the active one stays.
         """
-        if not reason.strip():
+        if not says_something(reason):
             raise ConfigError("A rollback needs a reason.")
         fields = {"principal": by, "source": to or "previous", "rollback": True}
         return await self._activate(

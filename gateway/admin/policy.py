@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from gateway.admin.access import AccessControl, Caller
 from gateway.errors import ConfigError, NotFoundError, RequestError
 from gateway.generations import Generations
+from gateway.people import says_something
 from gateway.policy_activation.discovery import discovery_bundle
 from gateway.policy_activation.shadowing import Shadowing
 from gateway.policy_activation.sources import BUNDLES
@@ -26,7 +27,7 @@ BUNDLE = "govgateway.tar.gz"
 DISCOVERY = "discovery.tar.gz"
 """Name under which an OPA finds how to follow this gateway."""
 
-_WAIT = re.compile(r"(?:^|[;,\s])wait=([0-9]{1,5})(?:$|[;,\s])")
+_WAIT = re.compile(r"(?:^|[;,\s])wait\s*=\s*\"?([0-9]{1,5})\"?(?:$|[;,\s])", re.IGNORECASE)
 
 
 class RollbackBody(BaseModel):
@@ -72,7 +73,7 @@ def policy_routes(access: AccessControl, generations: Generations, shadowing: Sh
         source = f"control plane: {caller.peer.id}"
         if rollback:
             await rolls_back(request)
-            if not reason.strip():
+            if not says_something(reason):
                 raise RequestError("A rollback needs a reason.", remedy="Give it as ?reason=…", code="reason-missing")
         with _refused():
             return await generations.activate(content, source, caller.peer.id, rollback=rollback, reason=reason)
@@ -112,20 +113,20 @@ def policy_routes(access: AccessControl, generations: Generations, shadowing: Sh
         if name == DISCOVERY:
             content = discovery_bundle(generations.config.policy, BUNDLE)
             etag = f'"{sha256(content).hexdigest()}"'
-            if etag.strip('"') in _etags(request.headers.get("if-none-match", "")):
+            if _matches(etag.strip('"'), _etags(request)):
                 return Response(status_code=304, headers={"etag": etag})
             return Response(content, media_type="application/gzip", headers={"etag": etag})
         if name != BUNDLE:
             raise NotFoundError(f"There is no bundle {name}; the active revision is {BUNDLE}.")
-        seconds = _wait_seconds(request.headers.get("prefer", ""))
-        known = _etags(request.headers.get("if-none-match", ""))
+        seconds = _wait_seconds(",".join(request.headers.getlist("prefer")))
+        known = _etags(request)
         digest = policies.active.activation.digest
         if digest in known and seconds:
             await policies.wait(digest, seconds, caller.peer.id)
             await follows(request)  # who waited may have lost its standing meanwhile
             digest = policies.active.activation.digest
         headers = {"etag": f'"{digest}"', "cache-control": "no-cache"}
-        if digest in known:
+        if _matches(digest, known):
             return Response(status_code=304, headers=headers)
         media_type = BUNDLES if seconds else "application/gzip"
         return Response(policies.store.get(digest), media_type=media_type, headers=headers)
@@ -150,6 +151,12 @@ def _wait_seconds(prefer: str) -> int:
     return min(int(found[1]), MAX_WAIT_SECONDS) if found else 0
 
 
-def _etags(header: str) -> set[str]:
+def _etags(request: Request) -> set[str]:
     """Return the entity tags of If-None-Match (RFC 9110, section 13.1.2); a weak one compares like a strong one."""
+    header = ",".join(request.headers.getlist("if-none-match"))
     return {tag.strip().removeprefix("W/").strip('"') for tag in header.split(",")}
+
+
+def _matches(digest: str, tags: set[str]) -> bool:
+    """Whether what has this digest is known already; `*` knows whatever there is, so it has nothing to wait for."""
+    return digest in tags or "*" in tags

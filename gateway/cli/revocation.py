@@ -6,6 +6,7 @@ import typer
 
 from gateway.cli.acting import ReasonOption, inventory, operator, record
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, print_json, print_table, say, when
+from gateway.people import says_something
 from identity.registry import Revocation
 
 _RECORDED = {"id": "agent", "entry": "entry", "serial": "serial", "authority": "authority", "node": "node"}
@@ -56,7 +57,7 @@ def lift(
 ) -> None:
     """End the revocation of an identity, entry or node; certificates and authorities stay revoked."""
     kind, subject = _one(id=spiffe_id, entry=entry, node=node)
-    if not reason.strip():
+    if not says_something(reason):
         fail("lifting a revocation needs a reason.")
     loaded, opened = inventory(config)
     with opened as registry:

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from gateway.errors import ConfigError
-from gateway.generations import _whole
+from gateway.generations import Generations, _whole
 
 
 async def test_a_client_that_leaves_does_not_stop_what_it_asked_for_half_way():
@@ -35,3 +35,12 @@ async def test_what_fails_is_told_to_who_stayed():
 
     with pytest.raises(ConfigError, match="not like this"):
         await _whole(work())
+
+
+@pytest.mark.parametrize("reason", ["", " ", "\u200b", "\u3164\u2800"])
+async def test_a_rollback_whose_reason_nobody_sees_has_none(reason):
+    unused = object.__new__(Generations)
+    with pytest.raises(ConfigError, match="needs a reason"):
+        await unused.rollback("", "operator:ada", reason)
+    with pytest.raises(ConfigError, match="needs a reason"):
+        await unused.activate(b"", "a file", "operator:ada", rollback=True, reason=reason)

@@ -13,6 +13,7 @@ from gateway.cli.policy.base import app
 from gateway.config import GatewayConfig, load_config
 from gateway.errors import ConfigError
 from gateway.local_control import NotRunningError, ask
+from gateway.people import says_something
 from gateway.policy_activation.policies import ActivePolicies
 from gateway.policy_activation.store import Activation
 from gateway.policyreview.inert import plain
@@ -34,7 +35,7 @@ def activate(
 
     A running gateway takes it at once; otherwise it is what the gateway starts with.
     """
-    if rollback and not reason.strip():
+    if rollback and not says_something(reason):
         fail("--rollback needs --reason: why an older revision is wanted.")
     loaded = load_config(config)
     content, source = read_bundle_file(bundle), str(bundle.resolve())
@@ -55,7 +56,7 @@ def rollback(
     json: JsonOption = False,
 ) -> None:
     """Go back to an earlier revision: by default the one before the active one."""
-    if not reason.strip():
+    if not says_something(reason):
         fail("A rollback needs --reason: it goes to the audit log.")
     loaded = load_config(config)
     try:
