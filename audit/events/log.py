@@ -1,0 +1,139 @@
+"""Records of the log about itself: keys, checkpoints' witnesses, segments, holds, the clock."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from audit.events.base import (
+    Count,
+    EventDefinition,
+    Id,
+    Integer,
+    Name,
+    Nanoseconds,
+    Part,
+    Record,
+    Sha256,
+    Text,
+    absent,
+    define,
+)
+
+
+class LogRecovered(Record):
+    """Written when records can be written again after the store had failed."""
+
+    type: Literal["log.recovered"]
+    cause: Text = Field(description="Why they could not be.")
+
+
+class _CheckpointKey(Record):
+    principal: Id
+    key: Name = Field(description="The verifier key (C2SP signed note).")
+    algorithm: Name
+
+
+class LogCheckpointKeyCreated(_CheckpointKey):
+    """Written when a key is made that signs the log's checkpoints."""
+
+    type: Literal["log.checkpoint_key_created"]
+
+
+class LogCheckpointKeyRotated(_CheckpointKey):
+    """Written when another key signs the log's checkpoints from now on."""
+
+    type: Literal["log.checkpoint_key_rotated"]
+    replaced: Name = Field(description="The verifier key before.")
+    cause: Text
+
+
+class _Segment(Record):
+    principal: Id
+    segment: Name = Field(description="Name of the segment.")
+    start: Count = Field(description="Index of its first record in the tree.")
+    end: Count = Field(description="Index after its last record: the size of the tree that closes it.")
+    root: Sha256 = Field(description="Root of the tree of that size.")
+
+
+class LogSealed(_Segment):
+    """Written when a segment is closed: nothing is added to it any more, and only whole segments are deleted."""
+
+    type: Literal["log.sealed"]
+
+
+class LogSegmentDeleted(_Segment):
+    """Written before the records of a segment whose time has passed are deleted; the hashes stay."""
+
+    type: Literal["log.segment_deleted"]
+    records: Count
+    cause: Text = Field(description="The rule of retention that allows it.")
+
+
+class Hold(Part):
+    """What a legal hold keeps. An empty list means all."""
+
+    types: list[Name]
+    systems: list[Text]
+    since: Count = Field(description="UNIX seconds; 0 is from the beginning.")
+    until: Count = Field(description="UNIX seconds; 0 is without an end.")
+
+
+class LogLegalHoldSet(Record):
+    """Written when a legal hold begins: what it covers is not deleted."""
+
+    type: Literal["log.legal_hold_set"]
+    principal: Id
+    hold: Name
+    covers: Hold
+    cause: Text
+
+
+class LogLegalHoldLifted(Record):
+    """Written when a legal hold ends."""
+
+    type: Literal["log.legal_hold_lifted"]
+    principal: Id
+    hold: Name
+    cause: Text
+
+
+class ClockStepped(Record):
+    """Written when the clock of a writer went backwards, or jumped."""
+
+    type: Literal["clock.stepped"]
+    previous: Nanoseconds = Field(description="Time of the writer's record before this one.")
+    step_ms: Integer = Field(description="By how much the clock is off what had to be expected; negative: backwards.")
+
+
+class ClockStatus(Record):
+    """Written at start and now and then: where the time comes from, and how far off it may be."""
+
+    type: Literal["clock.status"]
+    source: Name = Field(description="What keeps the clock, as the operating system says.")
+    synchronised: bool
+    offset_us: Integer = absent("Measured offset, microseconds.")
+    error_us: Count = absent("Largest error, microseconds.")
+
+
+class WitnessAhead(Record):
+    """Written when a witness has seen a larger or another tree than this log has: it was set back, or forked."""
+
+    type: Literal["witness.ahead"]
+    witness: Name
+    witness_size: Count
+    size: Count = Field(description="Size of this log's tree.")
+    cause: Text = absent()
+
+
+DEFINITIONS: tuple[EventDefinition, ...] = (
+    define(LogRecovered, "integrity", "high"),
+    define(LogCheckpointKeyCreated, "integrity", "medium", written=False),
+    define(LogCheckpointKeyRotated, "integrity", "medium", written=False),
+    define(LogSealed, "integrity", written=False),
+    define(LogSegmentDeleted, "integrity", "medium", written=False),
+    define(LogLegalHoldSet, "integrity", "medium", written=False),
+    define(LogLegalHoldLifted, "integrity", "medium", written=False),
+    define(ClockStepped, "integrity", "medium", written=False),
+    define(ClockStatus, "integrity", written=False),
+    define(WitnessAhead, "integrity", "critical", written=False),
+)
