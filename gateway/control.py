@@ -46,6 +46,7 @@ from gateway.listener.workers import Supervisor, WorkerEvent
 from gateway.local_control import LocalControl
 from gateway.operator_requests import operator_requests
 from gateway.policy_activation.following import Follower
+from gateway.policy_activation.reconciling import correction_of
 from gateway.policy_activation.shadowing import Shadowing
 from gateway.policy_activation.sources import Tls, source_of
 from gateway.process import address_of, bind, only_gateway, remove_old_metrics
@@ -276,6 +277,10 @@ class ControlProcess:
             },
         )
         self._generations.record_unsafe()
+        correction = correction_of(app.open_audit_store(config), self._generations.policies.found)
+        if correction is not None:
+            _log.warning("policy-log-corrected", type=correction.type, cause=correction.fields.get("cause", ""))
+            entry = self._audit.append(correction.type, correction.fields)
         activated = self._generations.policies.unrecorded
         if activated is not None:
             entry = self._audit.append("policy.activated", activated)

@@ -11,7 +11,7 @@ from gateway.authorization.policy_set import LoadedPolicySet
 from gateway.config.policy import Policy
 from gateway.errors import ConfigError
 from gateway.policy_activation.candidates import Candidate, candidate_of_bundle, candidate_of_directory
-from gateway.policy_activation.store import Activation, PolicyStore
+from gateway.policy_activation.store import Activation, History, PolicyStore
 
 MAX_WAITING = 1000
 """Followers that may wait for the next revision at a time; more are answered at once."""
@@ -33,6 +33,7 @@ class ActivePolicies:
 
     Attributes:
         unrecorded: the record of an activation that `start` made, before the audit log was open.
+        found: the history as `start` found it.
 
     Args:
         store: the revisions.
@@ -44,6 +45,7 @@ class ActivePolicies:
         self._now = now
         self._active: Active | None = None
         self.unrecorded: dict[str, Any] | None = None
+        self.found = History()
         self._news = asyncio.Event()
         self._waiting: Counter[str] = Counter()
 
@@ -59,7 +61,7 @@ class ActivePolicies:
         Raises:
             ConfigError: the policies cannot be used, or no revision was ever activated.
         """
-        history = self.store.history()
+        history = self.found = self.store.history()
         candidate = self.configured(policy)
         with self.store.locked():
             self.store.put(candidate.content)

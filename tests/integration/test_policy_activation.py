@@ -10,7 +10,9 @@ from typing import Any
 import httpx
 import pytest
 
-from gateway.app import policy_store
+from audit.log import append_once
+from gateway.app import open_audit_store, policy_store
+from gateway.clock import system_clock
 from gateway.config import load_config
 from tests.support.calls import PATIENCE, chat, eventually, plain, recorded, records
 from tests.support.policy_bundles import PolicyAuthor, activate, refused
@@ -115,6 +117,21 @@ def test_the_active_revision_outlives_the_gateway(gateway, author, caller):
     gateway.start(workers=2)
     assert status(gateway, caller) == 200
     assert recorded(gateway, "access.intent", principal=caller.id)["policy"]["revision"] == "lasting"
+
+
+def test_an_activation_that_a_kill_cut_in_two_is_said_to_have_failed_at_the_next_start(gateway, author):
+    activate(gateway, author.build("kept"))
+    assert gateway.stop() == 0
+    config = load_config(gateway.config_path)
+    before = policy_store(config).history().active
+    never = before.model_copy(update={"digest": "0" * 64, "revision": "never-taken", "time": before.time + 1})
+    append_once(open_audit_store(config), "control", "policy.activated", never.record(before), system_clock)
+    gateway.start(workers=2)
+    assert (
+        "activation of never-taken was recorded"
+        in recorded(gateway, "policy.activation_failed", bundle_digest=never.digest)["cause"]
+    )
+    assert active(gateway)["revision"] == "kept"
 
 
 def test_an_approver_activates_and_goes_back_over_the_control_plane(gateway, author, caller, approver):
