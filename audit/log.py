@@ -290,6 +290,8 @@ class AuditLog:
                 self._writer.append(linked)
         except AuditStoreError as error:
             if not self._really_written(head):
+                # First, so that nobody who learns of the failure finds the log healthy.
+                self._reason, self.healthy = str(error), False
                 self._tell([], refused + [(e, str(error)) for e, _ in written if not e.keep])
                 return self._wait_for_store(str(error), deque(e for e, _ in written if e.keep))
         self.last_commit_seconds = time.monotonic() - begin
@@ -327,8 +329,6 @@ class AuditLog:
 
     def _wait_for_store(self, reason: str, retained: deque[Entry]) -> deque[Entry]:
         """Refuse until the store takes a record again; returns what was kept, to be written next."""
-        self._reason = reason
-        self.healthy = False
         delay, longest = _RETRY_SECONDS
         gave_up = time.monotonic() + 5
         while True:
