@@ -15,3 +15,7 @@ class AuditUnavailableError(AuditError):
 
 class AuditStoreError(AuditError):
     """A log cannot be opened or read."""
+
+
+class AuditBrokenError(AuditStoreError):
+    """A log is not the one that was written: changed, shortened, or an older copy."""
