@@ -197,7 +197,9 @@ def _add_run(connection: Any, run: Run) -> None:
 
 def _engine(path: Path, *, readonly: bool) -> Engine:
     url = f"sqlite:///file:{path}?mode=ro&uri=true" if readonly else f"sqlite:///{path}"
-    engine = create_engine(url, poolclass=NullPool if readonly else StaticPool, connect_args={"timeout": 5, "check_same_thread": False})
+    engine = create_engine(
+        url, poolclass=NullPool if readonly else StaticPool, connect_args={"timeout": 5, "check_same_thread": False}
+    )
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
