@@ -214,9 +214,10 @@ class IdentityServices(GatewayIdentity):
         """Put revoked authorities into the inventory, where every worker sees them within a second."""
         for authority_id in self.authority.revoked_authorities():
             if authority_id not in self.agents.refusals.authorities:
-                await asyncio.to_thread(
-                    self.registry.revocations.revoke, "authority", authority_id, "the authority was revoked", by=BY
-                )
+                why = "the authority was revoked"
+                fields = {"kind": "authority", "subject": authority_id, "cause": why}
+                await self.record("identity.revoked", fields)
+                await asyncio.to_thread(self.registry.revocations.revoke, "authority", authority_id, why, by=BY)
 
     def _own_is_due(self) -> bool:
         return self._clock() // NANOSECONDS >= self._renew_at or self.svid.authority_id in self.authority.tainted()
@@ -235,10 +236,11 @@ class IdentityServices(GatewayIdentity):
             "identity.issued",
             {
                 "principal": str(self.gateway_id),
+                "agent": str(self.gateway_id),
+                "svid": "x509-svid",
                 "serial": svid.serial,
                 "not_after": svid.not_after,
                 "authority": svid.authority_id,
-                "for": "gateway",
             },
         )
         self.svid = OwnSvid(svid.chain_pem, key_pem(key), svid.serial, svid.not_after, svid.authority_id)

@@ -1,23 +1,43 @@
-"""The fields of the audit records that the pipeline writes: who, what, why, and digests, never content."""
+"""The fields of the audit records that the pipeline writes: who, what, why, and digests, never content.
+
+`audit.events.access` defines them. They are built for every call, so that what one record says already the next one
+takes from it, and nothing is built twice.
+"""
 
 from typing import Any
 
 from audit.log import AuditLog
-from gateway.errors import GatewayError
+from gateway.errors import GatewayError, IdentityRefusedError
 from gateway.exchange import Exchange
+from gateway.quota.ledger import LimitReached
 from gateway.runtime import Runtime
+from identity.registry import Agent
+
+_REVOCATIONS = (
+    "certificate-revoked",
+    "identity-revoked",
+    "identity-suspended",
+    "identity-quarantined",
+    "identity-retired",
+)
+"""Codes that say that somebody took away what an identity was allowed before."""
+
+_NO_RESERVATION: dict[str, Any] = {"reserved_tokens": 0, "limits": []}
 
 
 def intent(exchange: Exchange, runtime: Runtime, audit: AuditLog) -> dict[str, Any]:
     """Return the fields of `access.intent`: an allowed call that is about to be forwarded or answered."""
     fields = _common(exchange, runtime, audit)
     decision, reservation = exchange.decision, exchange.reservation
+    assert decision is not None  # noqa: S101 - nothing goes on without one
     fields["decision"] = "allow"
-    if decision is not None:
-        fields["reasons"] = list(decision.reasons)
-        fields["obligations"] = list(decision.obligations)
-    if reservation is not None:
-        fields["quota"] = {"reserved_tokens": reservation.tokens, "limits": [limit.key for limit in reservation.limits]}
+    fields["reasons"] = decision.reasons
+    fields["obligations"] = decision.obligations
+    fields["quota"] = (
+        {"reserved_tokens": reservation.tokens, "limits": [limit.key for limit in reservation.limits]}
+        if reservation is not None
+        else _NO_RESERVATION
+    )
     return fields
 
 
@@ -27,18 +47,35 @@ def denied(exchange: Exchange, runtime: Runtime, error: GatewayError, audit: Aud
     decision = exchange.decision
     refused_by_policy = decision is not None and not decision.allow
     fields["decision"] = "deny"
-    fields["reasons"] = list(decision.reasons) if decision is not None and refused_by_policy else [error.code]
+    fields["reasons"] = decision.reasons if decision is not None and refused_by_policy else [error.code]
     fields["problem"] = error.slug
     fields["status"] = error.status
+    if isinstance(error, LimitReached):
+        limit = error.standing.limit
+        fields["quota"] = {
+            "limit": limit.key,
+            "unit": limit.unit,
+            "window_seconds": limit.window_seconds,
+            "amount": limit.amount,
+            "remaining": error.standing.remaining,
+            "retry_after_seconds": error.retry_after_seconds,
+        }
+    _add_revocation(fields, error, exchange.agent)
     return fields
 
 
 def outcome(exchange: Exchange, result: str, cause: str, charged: int) -> dict[str, Any]:
     """Return the fields of `access.outcome`, which closes an intent."""
+    assert exchange.intent is not None  # noqa: S101 - it is what is closed
+    said = exchange.intent.fields
     usage = exchange.meter.usage if exchange.meter is not None else None
-    return {
+    fields: dict[str, Any] = {
         "intent": exchange.request_id,
-        "principal": exchange.peer.id if exchange.peer else "",
+        "principal": said["principal"],
+        "delegation": said["delegation"],
+        "action": said["action"],
+        "resource": said["resource"],
+        "system": said["system"],
         "result": result,
         "cause": cause,
         "status": exchange.status,
@@ -50,24 +87,39 @@ def outcome(exchange: Exchange, result: str, cause: str, charged: int) -> dict[s
             "charged_tokens": charged,
         },
         "response_bytes": exchange.relayed,
-        "trace_id": exchange.trace.trace_id if exchange.trace else "",
+        "trace_id": said["trace_id"],
     }
+    if "model" in said:
+        fields["model"] = said["model"]
+    if exchange.cut_by is not None:
+        _add_revocation(fields, exchange.cut_by, exchange.agent)
+    return fields
 
 
 def _common(exchange: Exchange, runtime: Runtime, audit: AuditLog) -> dict[str, Any]:
-    peer, agent, call = exchange.peer, exchange.agent, exchange.call
+    peer, agent, call, policies = exchange.peer, exchange.agent, exchange.call, runtime.policies
+    resource = exchange.policy_input.get("resource")
     fields: dict[str, Any] = {
         "principal": peer.id if peer else "",
-        "delegation": list(exchange.delegation),
+        "delegation": exchange.delegation,
         "action": call.action if call else "",
         "resource": {"type": call.resource_type, "id": call.resource_id} if call else {},
         "operation": call.operation if call else "",
-        "system": exchange.policy_input.get("resource", {}).get("system", ""),
-        "policy": {"revision": runtime.policies.revision, "data_digest": runtime.policies.data_digest},
+        "system": resource["system"] if resource else "",
+        "policy": {"revision": policies.revision, "data_digest": policies.data_digest},
         "policy_input": exchange.policy_input,
         "request": {"bytes": len(exchange.body), "digest": audit.digest(exchange.body)},
+        "risk": {
+            "agent": agent.risk_tier if agent else "",
+            "status": agent.status if agent else "",
+            "system": resource["risk"] if resource else "",
+        },
         "trace_id": exchange.trace.trace_id if exchange.trace else "",
     }
+    if call is not None and not call.local:
+        model = runtime.models.get(call.resource_id)
+        if model is not None:
+            fields["model"] = {"name": call.resource_id, "upstream": model.upstream_name or call.resource_id}
     if peer is not None:
         fields["peer"] = {"serial": peer.serial, "fingerprint": peer.fingerprint, "not_after": peer.not_after}
     if exchange.token is not None:
@@ -77,5 +129,11 @@ def _common(exchange: Exchange, runtime: Runtime, audit: AuditLog) -> dict[str, 
         fields["delegated_inputs"] = exchange.delegated_inputs
     if agent is not None:
         fields["team"] = agent.team
-        fields["risk_tier"] = agent.risk_tier
     return fields
+
+
+def _add_revocation(fields: dict[str, Any], error: GatewayError, agent: Agent | None) -> None:
+    """Say who was taken what was allowed before, and why."""
+    if isinstance(error, IdentityRefusedError) and error.code in _REVOCATIONS:
+        why = f" {agent.status_reason}" if agent is not None and agent.status != "active" else ""
+        fields["revocation"] = {"code": error.code, "cause": error.detail + why}

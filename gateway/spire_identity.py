@@ -6,10 +6,12 @@ If the agent goes away, the gateway serves on with what it has, says so, and say
 import asyncio
 import socket
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import structlog
 
+from audit.errors import AuditUnavailableError
 from audit.log import AuditLog
 from gateway.clock import Clock, system_clock
 from gateway.config import GatewayConfig
@@ -90,7 +92,18 @@ class SpireIdentity(GatewayIdentity):
             return
         if known is not None:
             _log.info("identity-rotated", serial=material.serial, not_after=material.not_after)
+            self._record_changes(self.bundles, material.bundles)
         self.gateway_id = material.spiffe_id
         self.svid = OwnSvid(material.chain_pem, material.key_pem, material.serial, material.not_after)
         self.bundles = material.bundles
         self._tls_changed = True
+
+    def _record_changes(self, before: Mapping[str, TrustBundle], now: Mapping[str, TrustBundle]) -> None:
+        for trust_domain in sorted({*before, *now}):
+            bundle = now.get(trust_domain)
+            if bundle == before.get(trust_domain):
+                continue
+            sequence = bundle.sequence if bundle is not None else -1
+            fields = {"trust_domain": trust_domain, "withdrawn": bundle is None, "sequence": sequence}
+            with suppress(AuditUnavailableError):
+                self._audit.append("federation.changed", {"principal": str(self.gateway_id), **fields})

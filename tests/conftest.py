@@ -1,9 +1,19 @@
-"""Settings of all tests: property-based ones have no deadline, and in CI always try the same examples."""
+"""Settings of all tests, and what holds in each: a record that is written is as its type's definition says.
+
+Property-based tests have no deadline, and in CI always try the same examples.
+"""
 
 import os
+from collections.abc import Iterator
+from typing import Any
 
+import orjson
 import pytest
 from hypothesis import settings
+
+import audit.log
+from audit.chain import Linked, link
+from audit.events import validate_record
 
 settings.register_profile("default", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
@@ -15,3 +25,19 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
     if isinstance(val, bytes) and (len(val) > 40 or not val.isascii()):
         return argname
     return None
+
+
+@pytest.fixture(autouse=True)
+def wrong_records(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """Check every record that this process writes, but those of the types `test.…`, which tests of the log invent."""
+    found: list[str] = []
+
+    def checked(*arguments: Any) -> Linked:
+        linked = link(*arguments)
+        if not linked.type.startswith("test."):
+            found.extend(f"{linked.type}: {problem}" for problem in validate_record(orjson.loads(linked.record)))
+        return linked
+
+    monkeypatch.setattr(audit.log, "link", checked)
+    yield found
+    assert not found, "records are not as audit.events defines them:\n" + "\n".join(found)

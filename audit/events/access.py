@@ -125,12 +125,6 @@ class Reservation(Part):
     limits: list[Text] = Field(description="Keys of the limits that apply: `limit|subject`.")
 
 
-class Charge(Reservation):
-    """What was reserved for the call, and what it was charged in the end."""
-
-    charged_tokens: Count
-
-
 class Limit(Part):
     """The limit that refused."""
 
@@ -220,7 +214,6 @@ class AccessOutcome(Record):
     revocation: Revocation = absent()
     status: Count = Field(description="HTTP status that was answered; 0 where nothing was.")
     backend: Name
-    quota: Charge
     usage: Usage
     response_bytes: Count
     trace_id: Name

@@ -92,7 +92,7 @@ class JoinTokenCreated(Record):
 
 
 class FederationChanged(Record):
-    """Written when the bundle of another trust domain changed or was withdrawn."""
+    """Written when the bundle of another trust domain, or one that SPIRE gives, changed or was withdrawn."""
 
     type: Literal["federation.changed"]
     principal: Id

@@ -98,11 +98,11 @@ class LogLegalHoldLifted(Record):
 
 
 class ClockStepped(Record):
-    """Written when the clock of a writer went backwards, or jumped."""
+    """Written when the clock of a writer went back: the records after it may be earlier than those before."""
 
     type: Literal["clock.stepped"]
-    previous: Nanoseconds = Field(description="Time of the writer's record before this one.")
-    step_ms: Integer = Field(description="By how much the clock is off what had to be expected; negative: backwards.")
+    before: Nanoseconds = Field(description="Time of the writer's record before this one.")
+    seconds: Integer = Field(description="By how much the clock moved; negative: back.")
 
 
 class ClockStatus(Record):
@@ -133,7 +133,7 @@ DEFINITIONS: tuple[EventDefinition, ...] = (
     define(LogSegmentDeleted, "integrity", "medium", written=False),
     define(LogLegalHoldSet, "integrity", "medium", written=False),
     define(LogLegalHoldLifted, "integrity", "medium", written=False),
-    define(ClockStepped, "integrity", "medium", written=False),
+    define(ClockStepped, "integrity", "medium"),
     define(ClockStatus, "integrity", written=False),
     define(WitnessAhead, "integrity", "critical", written=False),
 )

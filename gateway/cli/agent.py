@@ -12,6 +12,7 @@ from gateway.cli import review, revocation, static_keys
 from gateway.cli.acting import IdArgument, ReasonOption, check_known, inventory, moment, operator, record
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, print_json, print_table, say, when
 from gateway.config import load_config
+from gateway.inventory_records import registered
 from identity.authority import write_svid
 from identity.registry import KINDS, RISK_TIERS, Agent
 from identity.spiffe_id import SpiffeId
@@ -59,7 +60,7 @@ def register(
         review_due=moment("--review", review),
         expires_at=moment("--expires", expires),
     )
-    record(loaded, "agent.registered", {"agent": agent.id, "kind": kind, "team": team, "owner": owner})
+    record(loaded, "agent.registered", registered(agent))
     registry.close()
     if json:
         print_json(_view(agent))
@@ -127,7 +128,17 @@ def issue(
         SpiffeId.parse(agent.id), key.public_key(), loaded.identity.svid_ttl_seconds if ttl is None else ttl
     )
     registry.record_svid(svid.serial, agent.id, svid.not_after)
-    record(loaded, "identity.issued", {"agent": agent.id, "serial": svid.serial, "not_after": svid.not_after})
+    record(
+        loaded,
+        "identity.issued",
+        {
+            "agent": agent.id,
+            "svid": "x509-svid",
+            "serial": svid.serial,
+            "not_after": svid.not_after,
+            "authority": svid.authority_id,
+        },
+    )
     write_svid(out, svid, key, authority.bundle())
     registry.close()
     if json:

@@ -12,6 +12,7 @@ import yaml
 
 from audit.log import append_once
 from gateway.app import authority_settings, open_audit_store
+from gateway.cli.acting import operator
 from gateway.cli.output import fail, say
 from gateway.clock import system_clock
 from gateway.config import load_config
@@ -88,7 +89,7 @@ def init(
         open_audit_store(config),
         "govctl",
         "trust_domain.created",
-        {"trust_domain": config.trust_domain, "authorities": len(bundle.authorities)},
+        {"principal": operator(), "trust_domain": config.trust_domain, "authorities": len(bundle.authorities)},
         system_clock,
     )
     say(f"Trust domain {config.trust_domain}: root and signing authority made, keys sealed in {config.state_dir}.")

@@ -127,8 +127,13 @@ def decide(
     loaded, opened = inventory(config)
     with opened as registry:
         due = moment("--next", next_review)
+        before = registry.get(spiffe_id)
         item = registry.reviews.decide(name, spiffe_id, decision, reason, due, by=operator())
+        agent = registry.get(item.id)
     record(loaded, "review.decided", {"review": name, "agent": item.id, "review_decision": decision, "cause": reason})
+    if agent.status != before.status:
+        fields = {"agent": agent.id, "status": agent.status, "cause": agent.status_reason}
+        record(loaded, "agent.status_changed", fields)
     if json:
         print_json(asdict(item))
     else:

@@ -9,7 +9,6 @@ from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, p
 from gateway.people import says_something
 from identity.registry import Revocation
 
-_RECORDED = {"id": "agent", "entry": "entry", "serial": "serial", "authority": "authority", "node": "node"}
 _SAID = {"id": "Identity", "entry": "Entry", "serial": "Certificate", "authority": "Authority", "node": "Node"}
 
 _Id = Annotated[str, typer.Option("--id", metavar="SPIFFE-ID", help="Whatever carries this SPIFFE ID.")]
@@ -40,7 +39,7 @@ def revoke(
     loaded, opened = inventory(config)
     with opened as registry:
         made = registry.revocations.revoke(kind, subject, reason, by=operator())
-    record(loaded, "identity.revoked", {_RECORDED[kind]: made.subject, "cause": reason})
+    record(loaded, "identity.revoked", {"kind": kind, "subject": made.subject, "cause": reason})
     if json:
         print_json(_view(made))
     else:
@@ -62,7 +61,7 @@ def lift(
     loaded, opened = inventory(config)
     with opened as registry:
         ended = registry.revocations.lift(kind, subject, by=operator())
-    record(loaded, "identity.revocation_lifted", {_RECORDED[kind]: ended.subject, "cause": reason})
+    record(loaded, "identity.revocation_lifted", {"kind": kind, "subject": ended.subject, "cause": reason})
     if json:
         print_json(_view(ended))
     else:

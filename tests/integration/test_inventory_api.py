@@ -29,7 +29,7 @@ def test_an_identity_is_registered_and_moved_through_its_states(gateway, admin, 
     body = {"id": BOT, "team": "research", "owner": "grace@gateway.test", "purpose": "a test", "environment": "test"}
     made = admin.post("/agents", json=body)
     assert (made.status_code, made.json()["status"]) == (201, "active")
-    assert recorded(gateway, "agent.registered", agent=BOT)["by"] == ada.id
+    assert recorded(gateway, "agent.registered", agent=BOT)["principal"] == ada.id
     again = admin.post("/agents", json=body)
     assert (again.status_code, again.json()["code"]) == (400, "inventory-refused")
     assert "registered already" in again.json()["detail"]

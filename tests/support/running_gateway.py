@@ -15,6 +15,8 @@ from typing import Any
 import httpx
 import yaml
 
+from tests.support.wrong_records import wrong_records
+
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[2]
 TRUST_DOMAIN = "gateway.test"
@@ -148,9 +150,16 @@ class RunningGateway:
         raise AssertionError(f"not ready within {READY_SECONDS} s: {said}\n{self.log()}")
 
     def stop(self, how: signal.Signals = signal.SIGTERM, timeout: float = 20) -> int:
-        """Stop the gateway and return its exit status."""
+        """Stop the gateway and return its exit status. Every record that it left is as its type's definition says."""
         if self._process is None:
             return 0
+        status = self._ended(how, timeout)
+        wrong = wrong_records(self.directory / "state" / "audit")
+        assert not wrong, "\n".join(wrong)
+        return status
+
+    def _ended(self, how: signal.Signals, timeout: float) -> int:
+        assert self._process is not None
         if self._process.poll() is None:
             self._process.send_signal(how)
         try:

@@ -20,7 +20,7 @@ def open_log(directory: Path) -> AuditLog:
 
 async def test_what_was_appended_is_durable_in_order_and_verifies(tmp_path):
     log = open_log(tmp_path)
-    entries = [log.append("access.denied", {"number": number}) for number in range(50)]
+    entries = [log.append("test.denied", {"number": number}) for number in range(50)]
     places = [await entry.durable() for entry in entries]
     await log.close()
     assert [place.sequence for place in places] == list(range(50))
@@ -31,7 +31,7 @@ async def test_what_was_appended_is_durable_in_order_and_verifies(tmp_path):
 
 async def test_a_record_without_a_canonical_form_fails_alone(tmp_path):
     log = open_log(tmp_path)
-    good, bad, later = (log.append("access.denied", {"value": value}) for value in (1, 1.5, 2))
+    good, bad, later = (log.append("test.denied", {"value": value}) for value in (1, 1.5, 2))
     with pytest.raises(AuditUnavailableError, match="float"):
         await bad.durable()
     assert (await good.durable()).sequence == 0
@@ -42,7 +42,7 @@ async def test_a_record_without_a_canonical_form_fails_alone(tmp_path):
 @pytest.mark.parametrize("name", ["v", "log", "chain", "seq", "prev", "event_id", "time", "type"])
 def test_a_field_never_takes_a_name_that_the_chain_sets(name):
     with pytest.raises(CanonicalError, match=name):
-        link(Head(), "example.org/audit", "chain", "id", 1, "access.denied", {name: "x"})
+        link(Head(), "example.org/audit", "chain", "id", 1, "test.denied", {name: "x"})
 
 
 async def test_a_writer_that_ends_unexpectedly_closes_the_log_and_leaves_nobody_waiting(tmp_path, monkeypatch):
@@ -52,7 +52,7 @@ async def test_a_writer_that_ends_unexpectedly_closes_the_log_and_leaves_nobody_
         raise RuntimeError("a defect")
 
     monkeypatch.setattr(log._writer, "append", broken)
-    entries = [log.append("access.intent", {"number": number}) for number in range(5)]
+    entries = [log.append("test.intent", {"number": number}) for number in range(5)]
     for entry in entries:
         with pytest.raises(AuditUnavailableError, match="a defect"):
             async with asyncio.timeout(10):
@@ -60,8 +60,8 @@ async def test_a_writer_that_ends_unexpectedly_closes_the_log_and_leaves_nobody_
     assert not log.healthy
     assert "restart the gateway" in log.reason
     with pytest.raises(AuditUnavailableError):
-        log.append("access.intent", {})
-    kept = log.append("access.outcome", {"intent": entries[0].event_id}, keep=True)
+        log.append("test.intent", {})
+    kept = log.append("test.outcome", {"intent": entries[0].event_id}, keep=True)
     with pytest.raises(AuditUnavailableError):
         async with asyncio.timeout(10):
             await kept.durable()
@@ -86,14 +86,14 @@ class Disk:
 async def test_what_closes_a_lost_record_brings_it_along_once_the_disk_has_room(tmp_path, monkeypatch, when):
     log = open_log(tmp_path)
     disk = Disk(log, monkeypatch)
-    await log.append("gateway.started", {}).durable()
+    await log.append("test.started", {}).durable()
     disk.full = True
-    intent = log.append("access.intent", {"number": 1})
+    intent = log.append("test.intent", {"number": 1})
     if when == "before the end":
         with pytest.raises(AuditUnavailableError, match="disk is full"):
             await intent.durable()
-    outcome = log.append("access.outcome", {"intent": intent.event_id}, keep=True, closes=intent)
-    lost = log.append("access.intent", {"number": 2}) if log.healthy else None
+    outcome = log.append("test.outcome", {"intent": intent.event_id}, keep=True, closes=intent)
+    lost = log.append("test.intent", {"number": 2}) if log.healthy else None
     with pytest.raises(AuditUnavailableError, match="disk is full"):
         await intent.durable()
     disk.full = False
@@ -105,7 +105,7 @@ async def test_what_closes_a_lost_record_brings_it_along_once_the_disk_has_room(
     assert report.ok, report.findings
     with store.reader("chain") as reader:
         found = [json.loads(record.record) for record in reader.last(10)]
-    assert [entry["type"] for entry in found] == ["gateway.started", "log.recovered", "access.intent", "access.outcome"]
+    assert [entry["type"] for entry in found] == ["test.started", "log.recovered", "test.intent", "test.outcome"]
     assert found[2]["event_id"] == intent.event_id
     assert found[2]["delayed_from"] == str(intent.time_ns)
     assert int(found[3]["delayed_from"]) < int(found[3]["time"])
@@ -113,8 +113,8 @@ async def test_what_closes_a_lost_record_brings_it_along_once_the_disk_has_room(
 
 async def test_a_lost_record_that_has_no_form_is_named_by_what_closes_it(tmp_path):
     log = open_log(tmp_path)
-    intent = log.append("access.intent", {"value": 1.5})
-    outcome = log.append("access.outcome", {"intent": intent.event_id}, keep=True, closes=intent)
+    intent = log.append("test.intent", {"value": 1.5})
+    outcome = log.append("test.outcome", {"intent": intent.event_id}, keep=True, closes=intent)
     await outcome.durable()
     await log.close()
     store = SqliteStore(tmp_path, "example.org/audit")

@@ -69,22 +69,23 @@ def test_an_owner_does_not_activate_its_own_high_risk_identity(govctl):
 
 
 @pytest.mark.parametrize(
-    ("option", "subject", "kept", "field"),
+    ("option", "subject", "kept"),
     [
-        ("--id", AGENT, AGENT, "agent"),
-        ("--serial", "0xAB:12", "ab12", "serial"),
-        ("--serial", "00AB12", "ab12", "serial"),
-        ("--authority", "AB:12", "ab12", "authority"),
-        ("--node", NODE, NODE, "node"),
+        ("--id", AGENT, AGENT),
+        ("--serial", "0xAB:12", "ab12"),
+        ("--serial", "00AB12", "ab12"),
+        ("--authority", "AB:12", "ab12"),
+        ("--node", NODE, NODE),
     ],
 )
-def test_each_kind_of_revocation_is_kept_and_recorded(govctl, option, subject, kept, field):
+def test_each_kind_of_revocation_is_kept_and_recorded(govctl, option, subject, kept):
     told = govctl("agent", "revoke", option, subject, *REASON)
     assert f"{kept} is revoked" in told.out
     (made,) = govctl("agent", "revocations", "--json").json
     assert (made["kind"], made["subject"], made["reason"], made["by"]) == (option[2:], kept, "a test", "operator:alex")
     (recorded,) = govctl.records("identity.revoked")
-    assert (recorded[field], recorded["cause"], recorded["principal"]) == (kept, "a test", "operator:alex")
+    assert (recorded["kind"], recorded["subject"]) == (option[2:], kept)
+    assert (recorded["cause"], recorded["principal"]) == ("a test", "operator:alex")
 
 
 def test_an_entry_is_revoked_and_lifted(govctl):
@@ -246,6 +247,8 @@ def test_a_review_is_started_decided_closed_and_exported(govctl):
     assert [each["id"] for each in started["items"]] == [AGENT, OTHER]
     govctl("agent", "review", "decide", "q1", AGENT, "--decision", "suspend", "--reason", "=who()")
     assert govctl("agent", "show", AGENT, "--json").json["status"] == "suspended"
+    (moved,) = govctl.records("agent.status_changed")
+    assert (moved["agent"], moved["status"], moved["cause"]) == (AGENT, "suspended", "review q1: =who()")
     (shown,) = govctl("agent", "review", "list", "--json").json
     assert (shown["state"], [each["decision"] for each in shown["items"]]) == ("open", ["suspend", ""])
     assert "q1" in govctl("agent", "review", "list").out

@@ -14,6 +14,7 @@ import yaml
 from audit.log import append_once
 from audit.store import SqliteStore
 from gateway.clock import system_clock
+from tests.support.call_records import call_fields
 from tests.unit.authorization.conftest import call
 from tests.unit.cli.conftest import TD, Govctl
 
@@ -35,8 +36,8 @@ def record(govctl: Govctl) -> Record:
 
     def write(record_type: str, policy_input: dict[str, Any], **fields: Any) -> str:
         store = SqliteStore(govctl.directory / "state" / "audit", "example.org/audit")
-        fields = {"policy": {"revision": "before", "data_digest": ""}, "reasons": [], "obligations": [], **fields}
-        linked = append_once(store, "w0", record_type, {"policy_input": policy_input, **fields}, system_clock)
+        fields = call_fields(record_type, AGENT, policy_input, **fields)
+        linked = append_once(store, "w0", record_type, fields, system_clock)
         return str(json.loads(linked.record)["event_id"])
 
     return write
@@ -50,7 +51,7 @@ def asked(**changes: Any) -> dict[str, Any]:
 
 
 def denied(reasons: list[str], **fields: Any) -> dict[str, Any]:
-    return {"decision": "deny", "reasons": reasons, "problem": "policy-denied", "status": 403, **fields}
+    return {"decision": "deny", "reasons": reasons, "problem": "policy-denied", "status": 403} | fields
 
 
 def decided_by_opa(govctl: Govctl, rule: str = "") -> None:
@@ -129,7 +130,7 @@ class TestExplainRecorded:
     def test_a_call_that_was_refused_before_the_policies_has_nothing_to_explain(
         self, govctl: Govctl, record: Record
     ) -> None:
-        refused = record("access.denied", {}, decision="deny", reasons=["unknown_agent"], problem="identity-refused")
+        refused = record("access.denied", {}, **denied(["unknown_agent"], problem="identity-refused"))
         assert (
             "was not decided by the policies: unknown_agent"
             in govctl("policy", "explain", "--request", refused, code=1).err
