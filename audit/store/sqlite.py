@@ -21,6 +21,7 @@ from sqlalchemy.pool import NullPool
 from audit.chain import GENESIS, Head, Linked, is_chain_name
 from audit.errors import AuditStoreError
 from audit.store.base import StoredRecord
+from audit.store.settling import settle
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS records (
@@ -182,7 +183,12 @@ class SqliteChainWriter:
         self.chain = chain
         self._head_path = directory / f"{chain}.head"
         self._lock = _lock(directory / f"{chain}.lock", chain)
-        self._engine = _writable(directory / f"{chain}.sqlite")
+        self._wal_path = directory / f"{chain}.sqlite-wal"
+        try:
+            self._engine = _writable(directory / f"{chain}.sqlite", self._wal_path)
+        except BaseException:
+            os.close(self._lock)
+            raise
         self._connection: Connection | None = None
         self.last_time_ns = 0
         try:
@@ -240,7 +246,10 @@ class SqliteChainWriter:
         """Write `<chain>.head`. Best effort: a failure shows at the next commit."""
         temporary = self._head_path.with_suffix(".head.new")
         try:
-            temporary.write_text(f"{self.head.sequence} {self.head.hash}\n")
+            with temporary.open("w") as file:
+                file.write(f"{self.head.sequence} {self.head.hash}\n")
+                file.flush()
+                os.fsync(file.fileno())  # a name without its content would look like a changed chain
             temporary.replace(self._head_path)
         except OSError:
             return
@@ -273,6 +282,7 @@ class SqliteChainWriter:
 
     def _open(self) -> Connection:
         if self._connection is None:
+            settle(self._wal_path)  # whatever made the last connection fail may be in it, and not on disk
             self._connection = self._engine.connect()
         return self._connection
 
@@ -309,7 +319,7 @@ def _lock(path: Path, chain: str) -> int:
     return descriptor
 
 
-def _writable(path: Path) -> Engine:
+def _writable(path: Path, wal: Path) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": 5, "check_same_thread": False}
     )
@@ -321,6 +331,7 @@ def _writable(path: Path) -> Engine:
         connection.execute("PRAGMA wal_autocheckpoint=4000")
 
     try:
+        settle(wal)
         path.touch(mode=0o600)
         with engine.begin() as connection:
             connection.exec_driver_sql(_TABLE)
