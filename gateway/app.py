@@ -9,6 +9,10 @@ import structlog
 
 from audit.log import AuditLog
 from audit.store import AuditStore, SqliteStore
+from audit.tree.guard import check_chain
+from audit.tree.state import FILE_NAME, TreeState
+from gateway.audit_keys import open_signer
+from gateway.audit_tree import AuditTree
 from gateway.authorization.cache import CachingEngine, DecisionCache
 from gateway.authorization.embedded import EmbeddedEngine
 from gateway.authorization.engine import PolicyEngine
@@ -22,6 +26,7 @@ from gateway.policy_activation.store import PolicyStore
 from gateway.protocols.openai import OpenAIProtocol
 from gateway.quota.limits import LimitTable
 from gateway.quota.shared_ledger import SharedLedger
+from gateway.receipts import Receipts
 from gateway.runtime import Runtime, model_regions
 from gateway.secrets.reference_store import ReferenceStore
 from gateway.upstream.balancer import Balancer
@@ -182,10 +187,46 @@ def open_audit_store(config: GatewayConfig) -> AuditStore:
     return SqliteStore(config.audit_dir, config.audit_log)
 
 
+def checked_audit_store(config: GatewayConfig, chain: str) -> AuditStore:
+    """Return the chains, once it is certain that one of them still has what the tree took from it.
+
+    Raises:
+        AuditBrokenError: it has not.
+    """
+    store = open_audit_store(config)
+    if (config.audit_tree / FILE_NAME).exists():
+        with TreeState(config.audit_tree, readonly=True) as state:
+            head = state.head(chain)
+        if head is not None:
+            check_chain(store, chain, head)
+    return store
+
+
+def open_audit_tree(config: GatewayConfig) -> tuple[AuditTree, bool]:
+    """Open the signed tree of the log, and say whether its key was made just now.
+
+    Raises:
+        ConfigError: the key cannot be had.
+        AuditStoreError: the log is not the one that was taken into the tree, or cannot be opened.
+    """
+    signer, made = open_signer(config)
+    return AuditTree(open_audit_store(config), config.audit_tree, signer, config.audit.checkpoint_seconds), made
+
+
+def receipts(config: GatewayConfig) -> Receipts:
+    """Return what makes receipts for callers."""
+    store = open_audit_store(config)
+    return Receipts(store, config.audit_tree, config.audit.checkpoint_seconds, system_clock)
+
+
 def open_audit_log(config: GatewayConfig, chain: str, clock: Clock = system_clock) -> AuditLog:
-    """Open one chain for writing. Call on the event loop that will use it."""
+    """Open one chain for writing. Call on the event loop that will use it.
+
+    Raises:
+        AuditStoreError: another process writes it, or it is an older copy than its head file or the tree knows.
+    """
     return AuditLog(
-        open_audit_store(config),
+        checked_audit_store(config, chain),
         chain,
         digest_key=_digest_key(config.audit_dir / "digest.key"),
         clock=clock,

@@ -153,7 +153,10 @@ class ControlProcess:
         """Start everything, wait for a signal, drain."""
         loop = asyncio.get_running_loop()
         self._supervisor = supervisor
+        self._tree, key_made = app.open_audit_tree(self.config)
         self._audit = audit = app.open_audit_log(self.config, "control")
+        if key_made:
+            audit.append("log.checkpoint_key_created", {"verifier_key": self._tree.verifier_key})
         self._identity = _identity(self.config, audit)
         self._generations.attach(audit, self._identity, self._workers, self._taken)
         self._shadowing = Shadowing(self._generations, audit, supervisor.broadcast)
@@ -175,7 +178,7 @@ class ControlProcess:
             _log.info("ready", address=address_of(data_plane), workers=self.config.listener.workers)
             print(f"Ready: https://{address_of(data_plane)}", flush=True)  # noqa: T201 - for the person who started it
             await local.start()
-            tasks = [asyncio.create_task(self._housekeeping())]
+            tasks = [asyncio.create_task(self._housekeeping()), asyncio.create_task(self._tree.run(audit))]
             if self._follower is not None:
                 tasks.append(asyncio.create_task(self._follower.run()))
             await self._stop.wait()
@@ -194,6 +197,7 @@ class ControlProcess:
             with contextlib.suppress(AuditUnavailableError):
                 audit.append("gateway.stopped", {"status": status})
             await audit.close()
+            await self._tree.close()
             await self._generations.engines.close()
             await self._identity.close()
         return status
@@ -377,6 +381,7 @@ class ControlProcess:
         parts = {
             **self._identity.parts(),
             "audit.control": Part(self._audit.healthy, self._audit.reason),
+            "audit.tree": self._tree.part(),
         }
         engine_problem = self._generations.engines.problem(self._generations.digest)
         if engine_problem:

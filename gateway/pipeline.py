@@ -46,6 +46,7 @@ from gateway.protocols.base import Call
 from gateway.quota.headers import quota_headers, refusal_headers
 from gateway.quota.ledger import LimitReached, QuotaLedger, Reservation
 from gateway.quota.worst_case import worst_case_tokens
+from gateway.receipts import Receipts, receipt_header
 from gateway.refusal_budget import RefusalBudget
 from gateway.runtime import Runtime
 from gateway.settlement import backend_error, charged_tokens, output_bound, region_required
@@ -83,6 +84,7 @@ class Pipeline:
 
     Args:
         used_tokens: remembers tokens that may be shown once.
+        receipts: makes receipts; None where there is no tree.
     """
 
     def __init__(
@@ -96,8 +98,10 @@ class Pipeline:
         observation: Observation,
         clock: Clock,
         used_tokens: UsedTokens | None = None,
+        receipts: Receipts | None = None,
     ) -> None:
         self._used_tokens = used_tokens
+        self._receipts = receipts
         self.runtime = runtime
         self.agents = agents
         self._audit = audit
@@ -141,6 +145,9 @@ class Pipeline:
         self._identify(exchange, scope)
         if exchange.token is not None and runtime.config.identity.jwt_bearer.once:
             await self._use_once(exchange.token)
+        if self._receipts is not None and self._receipts.take(exchange):
+            await self._receipts.answer(exchange)
+            return
         exchange.mark()
         await self._understand(exchange, runtime)
         exchange.mark()
@@ -279,13 +286,14 @@ class Pipeline:
         exchange.intent = entry
         exchange.request_id = entry.event_id
 
-    async def _durable(self, exchange: Exchange) -> None:
-        """Wait until the intent is on disk. Called before the first byte of every answer."""
+    async def _durable(self, exchange: Exchange) -> tuple[bytes, bytes]:
+        """Wait until the intent is on disk; return the header that names it. Called before the first byte."""
         assert exchange.intent is not None  # noqa: S101 - recorded by the step before
         try:
-            await exchange.intent.durable()
+            linked = await exchange.intent.durable()
         except AuditUnavailableError as error:
             raise UnavailableError(str(error), code="audit_unavailable") from error
+        return receipt_header(self._audit.log, self._audit.chain, linked)
 
     async def _forward(self, exchange: Exchange, runtime: Runtime) -> None:
         call, protocol, decision, trace = exchange.call, exchange.protocol, exchange.decision, exchange.trace
@@ -341,12 +349,12 @@ class Pipeline:
         headers.append((b"x-request-id", exchange.request_id.encode()))
         if not call.stream:
             body = meter.feed(await answer.read(MAX_ANSWER_BYTES)) + meter.finish()
-            await self._durable(exchange)
+            headers.append(await self._durable(exchange))
             headers.append((b"content-length", b"%d" % len(body)))
             await exchange.start(200, headers)
             await exchange.write(body, more=False)
             return
-        await self._durable(exchange)
+        headers.append(await self._durable(exchange))
         await exchange.start(200, headers)
         async for chunk in answer.chunks():
             data = meter.feed(chunk)
@@ -361,8 +369,7 @@ class Pipeline:
         if answer.status not in _PASSED_ON:
             raise backend_error(answer)
         body = caller_error(await answer.read(MAX_ERROR_BYTES))
-        await self._durable(exchange)
-        headers = [(b"content-type", b"application/json")]
+        headers = [(b"content-type", b"application/json"), await self._durable(exchange)]
         headers.append((b"x-request-id", exchange.request_id.encode()))
         headers.append((b"content-length", b"%d" % len(body)))
         await exchange.start(answer.status, headers)
@@ -413,14 +420,15 @@ class Pipeline:
     async def _refuse(self, exchange: Exchange, runtime: Runtime, error: GatewayError) -> None:
         """Answer a refusal or failure: recorded first where an identity was proven, then sent."""
         await self._settle(exchange, "cut" if exchange.cut_by else "failed", error.code)
+        receipt: list[tuple[bytes, bytes]] = []
         if exchange.intent is None:
             if exchange.peer is not None:
-                error = await self._record_denied(exchange, runtime, error)
+                error = await self._record_denied(exchange, runtime, error, receipt)
             else:
                 exchange.request_id = uuid7()
         elif not exchange.started and not isinstance(error, UnavailableError):
             try:
-                await self._durable(exchange)
+                receipt.append(await self._durable(exchange))
             except UnavailableError as unavailable:
                 error = unavailable
         self._observe.refused(exchange, error)
@@ -430,7 +438,7 @@ class Pipeline:
                 await exchange.write(protocol.stream_error(error, exchange.request_id), more=False)
             return
         headers, body = protocol.error(error, exchange.request_id)
-        headers += error.headers
+        headers += [*error.headers, *receipt]
         if isinstance(error, LimitReached):
             headers += refusal_headers(error)
         if isinstance(error, IdentityRefusedError):
@@ -438,7 +446,9 @@ class Pipeline:
         await exchange.start(error.status, headers)
         await exchange.write(body, more=False)
 
-    async def _record_denied(self, exchange: Exchange, runtime: Runtime, error: GatewayError) -> GatewayError:
+    async def _record_denied(
+        self, exchange: Exchange, runtime: Runtime, error: GatewayError, receipt: list[tuple[bytes, bytes]]
+    ) -> GatewayError:
         assert exchange.peer is not None  # noqa: S101 - checked by the caller
         if not self.refusals.take(exchange.peer.id):
             exchange.request_id = uuid7()
@@ -451,7 +461,7 @@ class Pipeline:
         try:
             entry = self._audit.append("access.denied", records.denied(exchange, runtime, error, self._audit))
             exchange.request_id = entry.event_id
-            await entry.durable()
+            receipt.append(receipt_header(self._audit.log, self._audit.chain, await entry.durable()))
         except AuditUnavailableError as unavailable:
             exchange.request_id = exchange.request_id or uuid7()
             return UnavailableError(str(unavailable), code="audit_unavailable")
@@ -473,10 +483,11 @@ class Pipeline:
             [{"id": name, "created": 0, "owned_by": runtime.models[name].system or "govgateway"} for name in granted],
             single=bool(call.resource_id),
         )
-        await self._durable(exchange)
+        receipt = await self._durable(exchange)
         await exchange.start(
             200,
             [
+                receipt,
                 (b"content-type", b"application/json"),
                 (b"content-length", b"%d" % len(body)),
                 (b"x-request-id", exchange.request_id.encode()),

@@ -102,6 +102,7 @@ class Worker:
             observation=self._observation,
             clock=system_clock,
             used_tokens=registry.used_tokens,
+            receipts=app.receipts(config),
         )
         try:
             server = self._server(pipeline, audit, first)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from audit.log import append_once
-from gateway.app import open_audit_store, open_registry
+from gateway.app import checked_audit_store, open_registry
 from gateway.cli.output import fail
 from gateway.clock import system_clock
 from gateway.config import GatewayConfig, load_config
@@ -31,7 +31,9 @@ def operator() -> str:
 
 def record(config: GatewayConfig, record_type: str, fields: dict[str, Any]) -> None:
     """Write a change to the audit log, and wait until it is durable."""
-    append_once(open_audit_store(config), "govctl", record_type, {"principal": operator(), **fields}, system_clock)
+    append_once(
+        checked_audit_store(config, "govctl"), "govctl", record_type, {"principal": operator(), **fields}, system_clock
+    )
 
 
 def inventory(path: Path) -> tuple[GatewayConfig, "closing[Registry]"]:

@@ -30,3 +30,6 @@ class Audit(Section):
     pending_records: int = Field(
         10_000, ge=100, description="Records that may wait for the disk before calls are refused."
     )
+    checkpoint_seconds: float = Field(
+        2.0, gt=0, le=3600, description="How often new records are taken into the signed tree, seconds."
+    )

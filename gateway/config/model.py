@@ -422,6 +422,11 @@ class GatewayConfig(Section):
         """Directory of the audit log."""
         return self.audit.directory or self.state_dir / "audit"
 
+    @property
+    def audit_tree(self) -> Path:
+        """Directory of the audit log's tree: tiles, checkpoint and state."""
+        return self.audit_dir / "tree"
+
     def unsafe_options(self) -> list[str]:
         """Return the unsafe-named options in use, for the audit log and the evidence."""
         used = [f"backends.{b.name}.unsafe_plaintext" for b in self.backends if b.unsafe_plaintext]

@@ -46,6 +46,9 @@ AUDIT_LAG = Gauge("govgateway_audit_commit_seconds", "Duration of the last group
 AUDIT_HEALTHY = Gauge(
     "govgateway_audit_healthy", "1 while the log can be written.", ["log"], multiprocess_mode="livemin"
 )
+AUDIT_TREE_SIZE = Gauge(
+    "govgateway_audit_tree_records", "Records in the signed tree of the audit log.", multiprocess_mode="livemax"
+)
 CERTIFICATE_EXPIRY = Gauge(
     "govgateway_certificate_expiry_timestamp_seconds",
     "When a certificate expires (UNIX time).",
