@@ -116,3 +116,12 @@ class AuditStore(Protocol):
 
     def find(self, event_id: str) -> StoredRecord | None:
         """Return the record with this event id, or None."""
+
+    def delete_before(self, chain: str, sequence: int) -> int:
+        """Delete the records of a chain before a sequence number, beside its writer; return how many.
+
+        For retention, which decides and records it. The last record, and the one that the noted end names, stay.
+
+        Raises:
+            AuditStoreError: there is no such chain, or it cannot be changed.
+        """

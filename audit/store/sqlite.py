@@ -10,7 +10,9 @@ both, which only a witness outside would notice.
 
 import fcntl
 import os
+import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +20,14 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from audit.chain import GENESIS, Head, Linked, is_chain_name
+from audit.chain import Head, Linked, is_chain_name
 from audit.errors import AuditStoreError
 from audit.store.base import StoredRecord
+from audit.store.heads import head_path, read_head, write_head
 from audit.store.settling import settle
+
+VERSION = 1
+"""Version of the tables, as `PRAGMA user_version`; a file of before it was counted has 0 and the same tables."""
 
 _TABLE = """
 CREATE TABLE IF NOT EXISTS records (
@@ -41,6 +47,12 @@ _ROWS_AT_ONCE = (256, 64, 16, 4, 1)
 """Rows in one statement. The driver gives the interpreter away at every statement, and while the event loop is busy it
 waits to get it back, so few large statements beat many small ones."""
 _STATEMENTS = {size: _INSERT + ", ".join([_ROW] * size) for size in _ROWS_AT_ONCE}
+_DELETE_ROWS = 500
+"""Most records deleted in one transaction: the writer waits that long."""
+
+_DELETE_PAUSE = 0.02
+"""Rest between two of these; a waiting writer looks again every few milliseconds (seconds)."""
+
 _COLUMNS = "seq, event_id, time_ns, type, hash, record"
 
 
@@ -87,7 +99,7 @@ class SqliteStore:
             raise AuditStoreError(
                 f"{self.directory} has no log {chain!r}; it has: {', '.join(self.chains()) or 'none'}"
             )
-        return SqliteChainReader(path, chain, self.directory / f"{chain}.head")
+        return SqliteChainReader(path, chain, head_path(self.directory, chain))
 
     def find(self, event_id: str) -> StoredRecord | None:
         """Return the record with this event id, or None."""
@@ -98,12 +110,36 @@ class SqliteStore:
                 return found
         return None
 
+    def delete_before(self, chain: str, sequence: int) -> int:
+        """Delete the records of a chain before a sequence number, beside its writer; return how many.
+
+        The last record, and the one that the noted end names, stay.
+
+        Raises:
+            AuditStoreError: there is no such chain, or it cannot be changed.
+        """
+        with self.reader(chain) as reader:
+            first, last, noted = reader.first(), reader.last(1), reader.expected_head()
+        stop = min(sequence, last[0].sequence if last else 0, noted.sequence if noted else 0)
+        at, deleted = first.sequence if first else stop, 0
+        engine = _engine(self.directory / f"{chain}.sqlite")
+        try:
+            while at < stop:
+                at = min(at + _DELETE_ROWS, stop)
+                with _wal_kept(self.directory, chain), engine.begin() as connection:
+                    deleted += connection.exec_driver_sql("DELETE FROM records WHERE seq < ?", (at,)).rowcount
+                time.sleep(_DELETE_PAUSE)
+        except (SQLAlchemyError, OSError) as error:
+            raise AuditStoreError(f"the log {chain} cannot be written: {_reason(error)}") from error
+        return deleted
+
 
 class SqliteChainReader:
     """Reads one chain. A context manager."""
 
     def __init__(self, path: Path, chain: str, head_path: Path) -> None:
         self.chain = chain
+        self._path = path
         self._head_path = head_path
         self._engine = create_engine(f"sqlite:///file:{path}?mode=ro&uri=true", poolclass=NullPool)
         self._connection: Connection | None = None
@@ -111,6 +147,10 @@ class SqliteChainReader:
     def __enter__(self) -> "SqliteChainReader":
         try:
             self._connection = self._engine.connect()
+            _version(self._connection, self._path)
+        except AuditStoreError:
+            self.__exit__()
+            raise
         except SQLAlchemyError as error:
             raise AuditStoreError(f"the log {self.chain} cannot be read: {error}") from error
         return self
@@ -181,7 +221,8 @@ class SqliteChainWriter:
 
     def __init__(self, directory: Path, chain: str) -> None:
         self.chain = chain
-        self._head_path = directory / f"{chain}.head"
+        self._head_path = head_path(directory, chain)
+        self._directory = directory
         self._lock = _lock(directory / f"{chain}.lock", chain)
         self._wal_path = directory / f"{chain}.sqlite-wal"
         try:
@@ -244,15 +285,7 @@ class SqliteChainWriter:
 
     def record_head(self) -> None:
         """Write `<chain>.head`. Best effort: a failure shows at the next commit."""
-        temporary = self._head_path.with_suffix(".head.new")
-        try:
-            with temporary.open("w") as file:
-                file.write(f"{self.head.sequence} {self.head.hash}\n")
-                file.flush()
-                os.fsync(file.fileno())  # a name without its content would look like a changed chain
-            temporary.replace(self._head_path)
-        except OSError:
-            return
+        write_head(self._head_path, self.head)
 
     def close(self, *, record_head: bool = True) -> None:
         """Give the chain back."""
@@ -282,7 +315,8 @@ class SqliteChainWriter:
 
     def _open(self) -> Connection:
         if self._connection is None:
-            settle(self._wal_path)  # whatever made the last connection fail may be in it, and not on disk
+            with _wal_kept(self._directory, self.chain):
+                settle(self._wal_path)  # whatever made the last connection fail may be in it, and not on disk
             self._connection = self._engine.connect()
         return self._connection
 
@@ -294,17 +328,6 @@ class SqliteChainWriter:
             except (SQLAlchemyError, OSError):
                 pass
             self._connection = None
-
-
-def read_head(path: Path) -> Head | None:
-    """Read a recorded head; None if there is none. One that cannot be read counts as a changed one."""
-    try:
-        sequence, digest = path.read_text().split()
-        return Head(int(sequence), digest)
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError):
-        return Head(0, GENESIS)
 
 
 def _lock(path: Path, chain: str) -> int:
@@ -319,7 +342,18 @@ def _lock(path: Path, chain: str) -> int:
     return descriptor
 
 
-def _writable(path: Path, wal: Path) -> Engine:
+@contextmanager
+def _wal_kept(directory: Path, chain: str) -> Iterator[None]:
+    """Keep who deletes from writing to the log that the writer settles: it writes back what it has just read."""
+    descriptor = os.open(directory / f"{chain}.maintenance", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _engine(path: Path) -> Engine:
     engine = create_engine(
         f"sqlite:///{path}", poolclass=NullPool, connect_args={"timeout": 5, "check_same_thread": False}
     )
@@ -330,15 +364,34 @@ def _writable(path: Path, wal: Path) -> Engine:
         connection.execute("PRAGMA synchronous=FULL")
         connection.execute("PRAGMA wal_autocheckpoint=4000")
 
+    return engine
+
+
+def _writable(path: Path, wal: Path) -> Engine:
+    engine = _engine(path)
     try:
-        settle(wal)
+        with _wal_kept(path.parent, path.stem):
+            settle(wal)
         path.touch(mode=0o600)
         with engine.begin() as connection:
-            connection.exec_driver_sql(_TABLE)
-            connection.exec_driver_sql(_INDEX)
+            if _version(connection, path) < VERSION:
+                connection.exec_driver_sql(_TABLE)
+                connection.exec_driver_sql(_INDEX)
+                connection.exec_driver_sql(f"PRAGMA user_version = {VERSION}")
     except (SQLAlchemyError, OSError) as error:
         raise AuditStoreError(f"the log {path} cannot be opened: {_reason(error)}") from error
     return engine
+
+
+def _version(connection: Connection, path: Path) -> int:
+    """Return the version of a file's tables; those of a newer gateway are refused."""
+    found = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+    if found > VERSION:
+        raise AuditStoreError(
+            f"the tables of {path} have version {found}, this gateway knows {VERSION}: they are a newer gateway's. "
+            f"Upgrade this one."
+        )
+    return found
 
 
 def _reason(error: Exception) -> str:
