@@ -16,6 +16,7 @@ from audit.events.base import (
     Part,
     Peer,
     PolicyName,
+    Principal,
     Record,
     Resource,
     Sha256,
@@ -25,6 +26,10 @@ from audit.events.base import (
 )
 
 Delegation = Annotated[list[Id], Field(description="For whom the caller acts, the first in the chain first.")]
+
+Action = Annotated[Name, Field(description="What is done, for instance `model.infer`.")]
+Reasons = Annotated[list[Name], Field(description="Stable codes that say why.")]
+TraceId = Annotated[Name, Field(description="Trace of the call (W3C Trace Context); may be empty.")]
 
 
 class InputPrincipal(Part):
@@ -148,15 +153,15 @@ class Usage(Part):
 class Call(Record):
     """What the records of a call have in common before it is forwarded."""
 
-    principal: Id
+    principal: Principal
     delegation: Delegation
-    action: Name
+    action: Action
     resource: Resource | Nothing
     operation: Name = Field(description="The protocol's own name of the route.")
     system: Text = Field(description="AI system of the register that the resource belongs to; may be empty.")
     model: Model = absent()
     decision: Literal["allow", "deny"]
-    reasons: list[Name]
+    reasons: Reasons
     policy: PolicyName
     policy_input: PolicyInput | Nothing
     delegated_inputs: list[PolicyInput] = absent("The same of each for whom the caller acts, in order.")
@@ -165,7 +170,7 @@ class Call(Record):
     team: Text = absent()
     peer: Peer = absent()
     token: Token = absent()
-    trace_id: Name
+    trace_id: TraceId
 
 
 class AccessIntent(Call):
@@ -203,9 +208,9 @@ class AccessOutcome(Record):
 
     type: Literal["access.outcome"]
     intent: EventId = Field(description="Event id of the `access.intent` that it closes.")
-    principal: Id
+    principal: Principal
     delegation: Delegation
-    action: Name
+    action: Action
     resource: Resource | Nothing
     system: Text
     model: Model = absent()
@@ -216,14 +221,14 @@ class AccessOutcome(Record):
     backend: Name
     usage: Usage
     response_bytes: Count
-    trace_id: Name
+    trace_id: TraceId
 
 
 class AccessDenialsSuppressed(Record):
     """Written now and then with the number of refusals of one identity beyond those put on record one by one."""
 
     type: Literal["access.denials_suppressed"]
-    principal: Id
+    principal: Principal
     count: Count
 
 
@@ -231,9 +236,9 @@ class ConnectionRefused(Record):
     """Written when the listener refuses or cuts a request of a proven identity on its own."""
 
     type: Literal["connection.refused"]
-    principal: Id
+    principal: Principal
     decision: Literal["deny"]
-    reasons: list[Name]
+    reasons: Reasons
     peer: Peer
 
 

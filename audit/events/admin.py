@@ -3,14 +3,14 @@
 from typing import Literal
 
 from audit.events.access import PolicyInput
-from audit.events.base import Count, EventDefinition, Id, Name, Peer, PolicyName, Record, Resource, define
+from audit.events.base import Count, EventDefinition, Name, Peer, PolicyName, Principal, Record, Resource, define
 
 
 class AdminRequest(Record):
     """Written before a request to the control plane is carried out or refused."""
 
     type: Literal["admin.request"]
-    principal: Id
+    principal: Principal
     action: Name
     resource: Resource
     decision: Literal["allow", "deny"]
@@ -25,7 +25,7 @@ class AdminDenialsSuppressed(Record):
     """Written now and then with the number of refusals of one identity beyond those put on record one by one."""
 
     type: Literal["admin.denials_suppressed"]
-    principal: Id
+    principal: Principal
     count: Count
 
 

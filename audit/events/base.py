@@ -16,6 +16,8 @@ from audit.canonical import MAX_INTEGER
 Id = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
 """A SPIFFE ID, or `operator:NAME`, `signal` or `pulled` where a person, a signal or a source acted."""
 
+Principal = Annotated[Id, Field(description="Who acts.")]
+
 Name = Annotated[str, StringConstraints(max_length=512)]
 """A short text: a name, a code, a path. May be empty."""
 

@@ -4,7 +4,18 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from audit.events.base import Count, EventDefinition, Id, Integer, Name, PolicyName, Record, Sha256, Text, define
+from audit.events.base import (
+    Count,
+    EventDefinition,
+    Integer,
+    Name,
+    PolicyName,
+    Principal,
+    Record,
+    Sha256,
+    Text,
+    define,
+)
 
 ConfigDigest = Annotated[Sha256, Field(description="SHA-256 of the configuration in canonical form.")]
 
@@ -31,7 +42,7 @@ class ConfigLoaded(Record):
     """Written when a running gateway took its configuration anew."""
 
     type: Literal["config.loaded"]
-    principal: Id
+    principal: Principal
     config_digest: ConfigDigest
     workers: Count = Field(description="Workers that took it.")
 
@@ -40,7 +51,7 @@ class ConfigRefused(Record):
     """Written when a changed configuration is refused; the one in force stays."""
 
     type: Literal["config.refused"]
-    principal: Id
+    principal: Principal
     cause: Text
 
 

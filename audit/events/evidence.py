@@ -4,14 +4,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from audit.events.base import Count, EventDefinition, Id, Name, Record, Sha256, define
+from audit.events.base import Count, EventDefinition, Name, Principal, Record, Sha256, define
 
 
 class EvidenceExported(Record):
     """Written when a package of evidence was made."""
 
     type: Literal["evidence.exported"]
-    principal: Id
+    principal: Principal
     package_sha256: Sha256
     since: Count = Field(description="Begin of the period, UNIX seconds.")
     until: Count = Field(description="End of the period, UNIX seconds.")

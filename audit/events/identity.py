@@ -4,7 +4,20 @@ from typing import Literal
 
 from pydantic import Field
 
-from audit.events.base import Count, EventDefinition, Id, Integer, Name, Peer, Record, Sha256, Text, absent, define
+from audit.events.base import (
+    Count,
+    EventDefinition,
+    Id,
+    Integer,
+    Name,
+    Peer,
+    Principal,
+    Record,
+    Sha256,
+    Text,
+    absent,
+    define,
+)
 
 RevocationKind = Literal["id", "entry", "serial", "authority", "node"]
 
@@ -13,7 +26,7 @@ class TrustDomainCreated(Record):
     """Written when a trust domain is set up: its root, its first authorities."""
 
     type: Literal["trust_domain.created"]
-    principal: Id
+    principal: Principal
     trust_domain: Name
     authorities: Count = Field(description="Authorities in the first bundle.")
 
@@ -39,7 +52,7 @@ class IdentityDelegated(Record):
     """Written before a token is handed out that lets one identity act for others."""
 
     type: Literal["identity.delegated"]
-    principal: Id
+    principal: Principal
     delegation: list[Id] = Field(description="The chain in the token, the first for whom is acted first.")
     may_act: str = Field(description="Who may take the token up; empty for one that is used.")
     jti: Name
@@ -52,7 +65,7 @@ class IdentityRevoked(Record):
     """Written when something is refused from now on although it is in date."""
 
     type: Literal["identity.revoked"]
-    principal: Id
+    principal: Principal
     kind: RevocationKind
     subject: Id
     cause: Text
@@ -62,7 +75,7 @@ class IdentityRevocationLifted(Record):
     """Written when a revocation is ended."""
 
     type: Literal["identity.revocation_lifted"]
-    principal: Id
+    principal: Principal
     kind: RevocationKind
     subject: Id
     cause: Text
@@ -72,7 +85,7 @@ class IdentityApplied(Record):
     """Written when a file of identities and entries was applied as a whole."""
 
     type: Literal["identity.applied"]
-    principal: Id
+    principal: Principal
     file_sha256: Sha256
     prune: bool
     create: Count
@@ -86,7 +99,7 @@ class JoinTokenCreated(Record):
     """Written when a token is made with which one node joins once. The token is not in it."""
 
     type: Literal["join_token.created"]
-    principal: Id
+    principal: Principal
     node: Id
     expires_at: Count
 
@@ -95,7 +108,7 @@ class FederationChanged(Record):
     """Written when the bundle of another trust domain, or one that SPIRE gives, changed or was withdrawn."""
 
     type: Literal["federation.changed"]
-    principal: Id
+    principal: Principal
     trust_domain: Name
     withdrawn: bool
     sequence: Integer = Field(description="Sequence number of the bundle; -1 where it was withdrawn.")

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from audit.events.base import Count, EventDefinition, Id, Name, Object, Record, Text, absent, define
+from audit.events.base import Count, EventDefinition, Id, Name, Object, Principal, Record, Text, absent, define
 
 Status = Literal["pending", "active", "suspended", "quarantined", "retired"]
 
@@ -13,7 +13,7 @@ class AgentRegistered(Record):
     """Written when an identity is registered."""
 
     type: Literal["agent.registered"]
-    principal: Id
+    principal: Principal
     agent: Id
     kind: Literal["agent", "service", "pipeline", "human"]
     status: Status
@@ -28,7 +28,7 @@ class AgentUpdated(Record):
     """Written when what is known of an identity is changed."""
 
     type: Literal["agent.updated"]
-    principal: Id
+    principal: Principal
     agent: Id
     changes: Object = Field(description="The new values, by field.")
 
@@ -37,18 +37,19 @@ class AgentStatusChanged(Record):
     """Written when an identity moves from one state to another."""
 
     type: Literal["agent.status_changed"]
-    principal: Id
+    principal: Principal
     agent: Id
     status: Status
     cause: Text
 
 
 class _Entry(Record):
-    principal: Id
+    principal: Principal
     entry_id: Name
     spiffe_id: Id
     parent_id: Id
     selectors: list[Text]
+    selectors_left_out: Count = absent("Selectors that the record has no room for.")
     x509_ttl_seconds: Count
     jwt_ttl_seconds: Count
     federates_with: list[Name]
@@ -84,7 +85,7 @@ class ReviewStarted(Record):
     """Written when an access review begins."""
 
     type: Literal["review.started"]
-    principal: Id
+    principal: Principal
     review: Text
     deadline: Count
     identities: Count
@@ -94,7 +95,7 @@ class ReviewDecided(Record):
     """Written when somebody decides on one identity of a review."""
 
     type: Literal["review.decided"]
-    principal: Id
+    principal: Principal
     review: Text
     agent: Id
     review_decision: Literal["keep", "suspend", "retire"]
@@ -105,7 +106,7 @@ class ReviewClosed(Record):
     """Written when an access review is closed."""
 
     type: Literal["review.closed"]
-    principal: Id
+    principal: Principal
     review: Text
     identities: Count
     undecided: Count

@@ -4,11 +4,11 @@ from typing import Literal
 
 from pydantic import Field
 
-from audit.events.base import EventDefinition, Id, Name, Record, Text, absent, define
+from audit.events.base import EventDefinition, Name, Principal, Record, Text, absent, define
 
 
 class _Authority(Record):
-    principal: Id
+    principal: Principal
     kind: Literal["x509", "jwt"]
     authority: Name = Field(description="Subject key id or key id; empty where none came about.")
     detail: Text = Field(description="What a person should know; may be empty.")

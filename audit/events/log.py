@@ -7,11 +7,11 @@ from pydantic import Field
 from audit.events.base import (
     Count,
     EventDefinition,
-    Id,
     Integer,
     Name,
     Nanoseconds,
     Part,
+    Principal,
     Record,
     Sha256,
     Text,
@@ -27,28 +27,32 @@ class LogRecovered(Record):
     cause: Text = Field(description="Why they could not be.")
 
 
-class _CheckpointKey(Record):
-    principal: Id
-    key: Name = Field(description="The verifier key (C2SP signed note).")
-    algorithm: Name
+class LogBroken(Record):
+    """Written when the log is found not to be what it was, where it still can be; the tree goes no further."""
+
+    type: Literal["log.broken"]
+    cause: Text
 
 
-class LogCheckpointKeyCreated(_CheckpointKey):
-    """Written when a key is made that signs the log's checkpoints."""
+class LogCheckpointKeyCreated(Record):
+    """Written when a key was made that signs the log's checkpoints."""
 
     type: Literal["log.checkpoint_key_created"]
+    verifier_key: Name = Field(description="The verifier key (C2SP signed note).")
 
 
-class LogCheckpointKeyRotated(_CheckpointKey):
+class LogCheckpointKeyRotated(Record):
     """Written when another key signs the log's checkpoints from now on."""
 
     type: Literal["log.checkpoint_key_rotated"]
+    principal: Principal
+    verifier_key: Name = Field(description="The verifier key (C2SP signed note).")
     replaced: Name = Field(description="The verifier key before.")
     cause: Text
 
 
 class _Segment(Record):
-    principal: Id
+    principal: Principal
     segment: Name = Field(description="Name of the segment.")
     start: Count = Field(description="Index of its first record in the tree.")
     end: Count = Field(description="Index after its last record: the size of the tree that closes it.")
@@ -82,7 +86,7 @@ class LogLegalHoldSet(Record):
     """Written when a legal hold begins: what it covers is not deleted."""
 
     type: Literal["log.legal_hold_set"]
-    principal: Id
+    principal: Principal
     hold: Name
     covers: Hold
     cause: Text
@@ -92,7 +96,7 @@ class LogLegalHoldLifted(Record):
     """Written when a legal hold ends."""
 
     type: Literal["log.legal_hold_lifted"]
-    principal: Id
+    principal: Principal
     hold: Name
     cause: Text
 
@@ -127,7 +131,8 @@ class WitnessAhead(Record):
 
 DEFINITIONS: tuple[EventDefinition, ...] = (
     define(LogRecovered, "integrity", "high"),
-    define(LogCheckpointKeyCreated, "integrity", "medium", written=False),
+    define(LogBroken, "integrity", "critical"),
+    define(LogCheckpointKeyCreated, "integrity", "medium"),
     define(LogCheckpointKeyRotated, "integrity", "medium", written=False),
     define(LogSealed, "integrity", written=False),
     define(LogSegmentDeleted, "integrity", "medium", written=False),

@@ -4,14 +4,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from audit.events.base import EventDefinition, Id, Name, Record, Text, define
+from audit.events.base import EventDefinition, Name, Principal, Record, Text, define
 
 
 class PipelineRun(Record):
     """Written when a pipeline's run begins, and when it ends."""
 
     type: Literal["pipeline.run"]
-    principal: Id
+    principal: Principal
     pipeline: Name
     run: Name
     state: Literal["started", "succeeded", "failed"]

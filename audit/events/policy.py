@@ -7,7 +7,6 @@ from pydantic import Field
 from audit.events.base import (
     Count,
     EventDefinition,
-    Id,
     Integer,
     Json,
     Name,
@@ -15,6 +14,7 @@ from audit.events.base import (
     Object,
     Part,
     PolicyName,
+    Principal,
     Record,
     Sha256,
     Text,
@@ -46,7 +46,7 @@ class PolicyActivated(Record):
     """Written before anything is decided by a revision."""
 
     type: Literal["policy.activated"]
-    principal: Id
+    principal: Principal
     policy: PolicyName
     bundle_digest: Sha256
     replaced: Replaced | Nothing
@@ -60,7 +60,7 @@ class PolicyActivationFailed(Record):
     """Written when a revision that `policy.activated` names is not in force after all."""
 
     type: Literal["policy.activation_failed"]
-    principal: Id
+    principal: Principal
     bundle_digest: Sha256
     cause: Text
 
@@ -69,7 +69,7 @@ class PolicyRefused(Record):
     """Written when a revision is refused; the one in force stays."""
 
     type: Literal["policy.refused"]
-    principal: Id
+    principal: Principal
     source: Text
     rollback: bool
     cause: Text
@@ -79,7 +79,7 @@ class PolicyShadowStarted(Record):
     """Written when a candidate revision begins to decide beside the active one, with nobody obeying it."""
 
     type: Literal["policy.shadow_started"]
-    principal: Id
+    principal: Principal
     policy: PolicyName
     bundle_digest: Sha256
     source: Text
@@ -89,7 +89,7 @@ class PolicyShadowStopped(Record):
     """Written when the candidate is taken away, with what was seen of it."""
 
     type: Literal["policy.shadow_stopped"]
-    principal: Id
+    principal: Principal
     policy: PolicyName
     bundle_digest: Sha256
     source: Text
@@ -103,7 +103,7 @@ class OpaDecision(Record):
     """Written for each decision that an OPA server reports: a witness's account beside the gateway's own records."""
 
     type: Literal["opa.decision"]
-    principal: Id
+    principal: Principal
     partition: Text
     decision_id: Text
     batch_decision_id: Text = absent()
@@ -128,7 +128,7 @@ class OpaStatus(Record):
     """Written when an OPA server says something new of itself."""
 
     type: Literal["opa.status"]
-    principal: Id
+    principal: Principal
     partition: Text
     labels: Json
     bundles: Object

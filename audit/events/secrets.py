@@ -4,14 +4,14 @@ from typing import Literal
 
 from pydantic import Field
 
-from audit.events.base import EventDefinition, Id, Name, Record, define
+from audit.events.base import EventDefinition, Name, Principal, Record, define
 
 
 class SecretRead(Record):
     """Written when a credential is read from the secret store."""
 
     type: Literal["secret.read"]
-    principal: Id
+    principal: Principal
     secret: Name = Field(description="The reference, for instance `env:NAME`; never the value.")
     purpose: Name = Field(description="What it is for, for instance the name of a backend.")
 

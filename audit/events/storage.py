@@ -3,11 +3,11 @@
 from typing import Literal
 
 from audit.events.access import Delegation
-from audit.events.base import Count, EventDefinition, Id, Name, Record, Resource, Sha256, Text, define
+from audit.events.base import Count, EventDefinition, Name, Principal, Record, Resource, Sha256, Text, define
 
 
 class _Object(Record):
-    principal: Id
+    principal: Principal
     delegation: Delegation
     resource: Resource
     system: Text

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Literal, TypeVar
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway import inventory_records
 from gateway.admin.access import AccessControl, Caller
 from gateway.errors import RequestError
-from gateway.inventory_records import registered
 from identity.entries import Entry
 from identity.errors import RegistryError, SpiffeIdError
 from identity.registry import Agent, Registry, Revocation
@@ -89,7 +89,7 @@ def inventory_routes(access: AccessControl, registry: Registry, record: Record, 
     async def register(body: AgentBody, caller: Annotated[Caller, writer]) -> dict[str, Any]:
         fields = body.model_dump(exclude={"id"})
         agent = await _run(partial(registry.register, body.id, by=caller.agent.id, **fields))
-        await record("agent.registered", {**registered(agent), "principal": caller.agent.id})
+        await record("agent.registered", {**inventory_records.registered(agent), "principal": caller.agent.id})
         return _shown(agent)
 
     @router.post("/agents/status", summary="Move an identity to another state")
@@ -108,7 +108,7 @@ def inventory_routes(access: AccessControl, registry: Registry, record: Record, 
     @router.post("/entries", summary="Create a registration entry", status_code=201)
     async def create(body: EntryBody, caller: Annotated[Caller, writer]) -> dict[str, Any]:
         entry = await _run(partial(registry.entries.create, _from(body, gateway_id), by=caller.agent.id))
-        await record("entry.created", {**_entry(entry), "principal": caller.agent.id})
+        await record("entry.created", {**inventory_records.entry(_entry(entry)), "principal": caller.agent.id})
         return _entry(entry)
 
     @router.put("/entries/{entry_id}", summary="Replace the fields of a registration entry")
@@ -116,13 +116,13 @@ def inventory_routes(access: AccessControl, registry: Registry, record: Record, 
         wanted = _from(body, gateway_id)
         changes = {name: getattr(wanted, name) for name in body.model_fields}
         entry = await _run(partial(registry.entries.update, entry_id, changes, by=caller.agent.id))
-        await record("entry.updated", {**_entry(entry), "principal": caller.agent.id})
+        await record("entry.updated", {**inventory_records.entry(_entry(entry)), "principal": caller.agent.id})
         return _entry(entry)
 
     @router.delete("/entries/{entry_id}", summary="Delete a registration entry")
     async def remove(entry_id: str, caller: Annotated[Caller, writer]) -> dict[str, Any]:
         entry = await _run(partial(registry.entries.delete, entry_id, by=caller.agent.id))
-        await record("entry.deleted", {**_entry(entry), "principal": caller.agent.id})
+        await record("entry.deleted", {**inventory_records.entry(_entry(entry)), "principal": caller.agent.id})
         return _entry(entry)
 
     @router.get("/revocations", summary="What is refused although it is in date", dependencies=read)

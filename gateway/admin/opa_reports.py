@@ -25,8 +25,11 @@ MAX_BATCH_BYTES = 64 * 1024 * 1024
 MAX_EVENTS = 10_000
 """Most events of a batch."""
 
-MAX_EVENT_BYTES = 32_768
-"""Largest part of an event or a status that is recorded whole; of a larger one, the digest is (bytes)."""
+MAX_EVENT_BYTES = 40_000
+"""Room for the parts of an event or a status in its record; of one that finds none, the digest is recorded (bytes)."""
+
+MAX_TEXT = 300
+"""What is recorded of each text of an event (characters)."""
 
 MAX_ID = 256
 """Longest decision id (characters)."""
@@ -74,7 +77,9 @@ class OpaReports:
         fresh = [event for event in events if (reporter, event["decision_id"]) not in self._seen]
         try:
             entries = [
-                self._audit.append("opa.decision", {"principal": reporter, "partition": partition, **_fields(event)})
+                self._audit.append(
+                    "opa.decision", {"principal": reporter, "partition": partition[:MAX_TEXT], **_fields(event)}
+                )
                 for event in fresh
             ]
             for entry in entries:
@@ -105,12 +110,14 @@ class OpaReports:
             },
             "plugins": {name: each.get("state", "") for name, each in _mappings(document.get("plugins")).items()},
         }
-        recorded = {name: bounded(value) for name, value in fields.items()}
+        recorded = fitted(fields)
         told = sha256(orjson.dumps(recorded, option=orjson.OPT_SORT_KEYS)).digest()
         if self._status.get((reporter, partition)) == told:
             return
         try:
-            entry = self._audit.append("opa.status", {"principal": reporter, "partition": partition, **recorded})
+            entry = self._audit.append(
+                "opa.status", {"principal": reporter, "partition": partition[:MAX_TEXT], **recorded}
+            )
             await entry.durable()
         except AuditUnavailableError as error:
             raise UnavailableError(str(error), code="audit_unavailable") from error
@@ -202,20 +209,26 @@ def _json(content: bytes) -> Any:
 
 def _fields(event: Mapping[str, Any]) -> dict[str, Any]:
     """Return an event as it is recorded."""
-    fields: dict[str, Any] = {name: str(event[name])[:1000] for name in _TEXTS if event.get(name)}
-    fields["labels"] = bounded(event.get("labels") or {})
-    fields["bundles"] = bounded(event.get("bundles") or {})
-    fields |= {name: bounded(event[name]) for name in ("masked", "erased", "error") if event.get(name)}
-    return fields | {name: bounded(event[name]) for name in _WHOLE if name in event}
+    fields: dict[str, Any] = {name: str(event[name])[:MAX_TEXT] for name in _TEXTS if event.get(name)}
+    parts = {name: event.get(name) or {} for name in ("labels", "bundles")}
+    parts |= {name: event[name] for name in ("masked", "erased", "error") if event.get(name)}
+    parts |= {name: event[name] for name in _WHOLE if name in event}
+    return fields | fitted(parts)
 
 
-def bounded(value: Any) -> Any:
-    """Return a JSON value as it is recorded: whole, or its size and digest where it is large."""
-    shown = recordable(value)
-    content = orjson.dumps(shown, option=orjson.OPT_SORT_KEYS)
-    if len(content) > MAX_EVENT_BYTES:
-        return {"bytes": len(content), "sha256": sha256(content).hexdigest()}
-    return shown
+def fitted(parts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return JSON values as they are recorded: whole while there is room in the record, else as size and digest."""
+    room = MAX_EVENT_BYTES
+    recorded: dict[str, Any] = {}
+    for name, value in parts.items():
+        shown = recordable(value)
+        content = orjson.dumps(shown, option=orjson.OPT_SORT_KEYS)
+        if len(content) > room:
+            shown = {"bytes": len(content), "sha256": sha256(content).hexdigest()}
+        else:
+            room -= len(content)
+        recorded[name] = shown
+    return recorded
 
 
 def _mappings(value: Any) -> dict[str, Mapping[str, Any]]:

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from gateway import inventory_records
 from gateway.app import GATEWAY_PATH
 from gateway.cli.acting import inventory, moment, operator, record
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, print_json, print_table, say, when
@@ -60,7 +61,7 @@ def create(
     with opened as registry:
         entry = registry.entries.create(asked, by=operator())
         agent = registry.snapshot(entries=False).get(entry.spiffe_id)
-    record(loaded, "entry.created", _view(entry))
+    record(loaded, "entry.created", inventory_records.entry(_view(entry)))
     _tell(entry, "Created", json)
     if not json and (agent is None or agent.status != "active"):
         state = "not registered" if agent is None else agent.status
@@ -129,7 +130,7 @@ def update(
         fail("nothing to change is named; see: govctl entry update --help")
     with opened as registry:
         entry = registry.entries.update(entry_id, changes, by=operator())
-    record(loaded, "entry.updated", {**_view(entry), "changed": sorted(changes)})
+    record(loaded, "entry.updated", {**inventory_records.entry(_view(entry)), "changed": sorted(changes)})
     _tell(entry, "Changed", json)
 
 
@@ -139,7 +140,7 @@ def delete(entry_id: _EntryId, config: ConfigOption = DEFAULT_CONFIG, json: Json
     loaded, opened = inventory(config)
     with opened as registry:
         entry = registry.entries.delete(entry_id, by=operator())
-    record(loaded, "entry.deleted", _view(entry))
+    record(loaded, "entry.deleted", inventory_records.entry(_view(entry)))
     _tell(entry, "Deleted", json)
 
 

@@ -12,6 +12,7 @@ from gateway.cli.acting import inventory, operator, record
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, print_json, say, when
 from gateway.config import GatewayConfig
 from gateway.config.yaml_file import read_yaml
+from gateway.inventory_records import within_room
 from identity.errors import ManifestError
 from identity.manifest import Change, Manifest, Plan, export, parse
 from identity.manifest import apply as apply_plan
@@ -25,8 +26,6 @@ _Prune = Annotated[
 ]
 
 _SIGNS = {"create": "+", "update": "~", "delete": "-"}
-_RECORDED_CHANGES = 200
-"""Changes written out in the audit record; the digest of the file stands for the rest."""
 
 
 @app.command("plan")
@@ -63,6 +62,7 @@ def apply(
             fail("nothing was changed.")
         apply_plan(registry, plan, by=operator())
     counts = Counter(change.action for change in plan.changes)
+    changes, left_out = within_room([f"{each.action} {each.kind} {each.name}" for each in plan.changes])
     record(
         loaded,
         "identity.applied",
@@ -70,8 +70,8 @@ def apply(
             "file_sha256": sha256(file.read_bytes()).hexdigest(),
             "prune": prune,
             **{action: counts[action] for action in _SIGNS},
-            "changes": [f"{c.action} {c.kind} {c.name}" for c in plan.changes[:_RECORDED_CHANGES]],
-            "changes_left_out": max(0, len(plan.changes) - _RECORDED_CHANGES),
+            "changes": changes,
+            "changes_left_out": left_out,
         },
     )
     if not json:

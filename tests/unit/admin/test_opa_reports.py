@@ -10,7 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from audit.canonical import canonical
+from audit.chain import Head, link
 from audit.errors import AuditUnavailableError
+from audit.event_id import uuid7
+from audit.events import validate_record
 from gateway.admin import opa_reports
 from gateway.admin.opa_reports import MAX_EVENT_BYTES, OpaReports, recordable, unpacked
 from gateway.errors import MediaTypeError, RequestError, UnavailableError
@@ -36,7 +39,9 @@ class Log:
         self.broken = False
 
     def append(self, record_type: str, fields: dict[str, Any]) -> Entry:
-        canonical(fields)  # as the real one: what has no canonical form is refused
+        # As the real one: what has no canonical form or is too long is refused.
+        linked = link(Head(), "log.test/audit", "control", uuid7(), 1, record_type, fields)
+        assert validate_record(json.loads(linked.record)) == []
         self.records.append((record_type, fields))
         return Entry(self)
 
@@ -175,3 +180,13 @@ async def test_the_statuses_that_are_remembered_are_bounded(reports, monkeypatch
     for number in range(10):
         await reports.status(b"{}", "", OPA, f"p{number}")
     assert len(reports._status) == 3
+
+
+async def test_an_event_that_is_large_in_every_part_still_fits_into_its_record(reports, log):
+    texts = dict.fromkeys(opa_reports._TEXTS, "\x01" * 5000)
+    parts = {name: {"part": "z" * 30_000} for name in (*opa_reports._WHOLE, "labels", "bundles", "error", "masked")}
+    content = batch({**event(), **texts, **parts, "decision_id": "\x01" * 200})
+    assert await reports.decisions(content, "gzip", OPA, "p" * 5000) == 1
+    [(_, fields)] = log.records
+    assert fields["labels"] == {"part": "z" * 30_000}
+    assert fields["input"].keys() == {"bytes", "sha256"}
