@@ -7,6 +7,7 @@ from pydantic import Field
 from audit.events.base import (
     Count,
     EventDefinition,
+    Id,
     Integer,
     Name,
     Nanoseconds,
@@ -51,9 +52,20 @@ class LogCheckpointKeyRotated(Record):
     cause: Text
 
 
-class _Segment(Record):
+class Journal(Part):
+    """Where the journal of the retention stood, so that one that was shortened is noticed."""
+
+    entries: Count
+    head: Sha256
+
+
+class _Kept(Record):
     principal: Principal
-    segment: Name = Field(description="Name of the segment.")
+    journal: Journal
+
+
+class _Segment(_Kept):
+    segment: Name = Field(description="Number of the segment.")
     start: Count = Field(description="Index of its first record in the tree.")
     end: Count = Field(description="Index after its last record: the size of the tree that closes it.")
     root: Sha256 = Field(description="Root of the tree of that size.")
@@ -70,7 +82,7 @@ class LogSegmentDeleted(_Segment):
 
     type: Literal["log.segment_deleted"]
     records: Count
-    cause: Text = Field(description="The rule of retention that allows it.")
+    cause: Text = Field(description="The rules of retention that allow it.")
 
 
 class Hold(Part):
@@ -78,25 +90,24 @@ class Hold(Part):
 
     types: list[Name]
     systems: list[Text]
+    principals: list[Id] = Field(description="As caller, as one whom the caller acts for, or as one acted on.")
     since: Count = Field(description="UNIX seconds; 0 is from the beginning.")
-    until: Count = Field(description="UNIX seconds; 0 is without an end.")
+    until: Count = Field(description="UNIX seconds, not included; 0 is without an end.")
 
 
-class LogLegalHoldSet(Record):
+class LogLegalHoldSet(_Kept):
     """Written when a legal hold begins: what it covers is not deleted."""
 
     type: Literal["log.legal_hold_set"]
-    principal: Principal
     hold: Name
     covers: Hold
     cause: Text
 
 
-class LogLegalHoldLifted(Record):
+class LogLegalHoldLifted(_Kept):
     """Written when a legal hold ends."""
 
     type: Literal["log.legal_hold_lifted"]
-    principal: Principal
     hold: Name
     cause: Text
 
@@ -134,10 +145,10 @@ DEFINITIONS: tuple[EventDefinition, ...] = (
     define(LogBroken, "integrity", "critical"),
     define(LogCheckpointKeyCreated, "integrity", "medium"),
     define(LogCheckpointKeyRotated, "integrity", "medium", written=False),
-    define(LogSealed, "integrity", written=False),
-    define(LogSegmentDeleted, "integrity", "medium", written=False),
-    define(LogLegalHoldSet, "integrity", "medium", written=False),
-    define(LogLegalHoldLifted, "integrity", "medium", written=False),
+    define(LogSealed, "integrity"),
+    define(LogSegmentDeleted, "integrity", "medium"),
+    define(LogLegalHoldSet, "integrity", "medium"),
+    define(LogLegalHoldLifted, "integrity", "medium"),
     define(ClockStepped, "integrity", "medium"),
     define(ClockStatus, "integrity", written=False),
     define(WitnessAhead, "integrity", "critical", written=False),

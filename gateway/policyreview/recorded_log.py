@@ -11,7 +11,10 @@ from gateway.clock import NANOSECONDS
 from gateway.errors import PolicyDeniedError
 from gateway.policyreview.recorded import RecordedCall, RecordedError, chain_of, read_lines
 
-DECISIONS = frozenset({"access.intent", "access.denied", "admin.request"})
+REFUSALS = frozenset({"access.denied", "quota.exceeded"})
+"""Types of the records of calls that went no further, whatever refused them."""
+
+DECISIONS = frozenset({"access.intent", "admin.request"}) | REFUSALS
 """Types of the records that hold a policy input."""
 
 OUTCOME = "access.outcome"
@@ -113,7 +116,7 @@ def _call(document: dict[str, Any]) -> RecordedCall | None:
 def _decided(document: dict[str, Any]) -> str:
     """Return what the policies decided: a call refused for another cause may have been allowed by them."""
     decision = document.get("decision", "")
-    if decision == "deny" and document["type"] == "access.denied" and document["problem"] != PolicyDeniedError.slug:
+    if decision == "deny" and document["type"] in REFUSALS and document["problem"] != PolicyDeniedError.slug:
         return ""
     return str(decision) if decision in {"allow", "deny"} else ""
 

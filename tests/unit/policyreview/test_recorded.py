@@ -154,8 +154,9 @@ def test_only_denials_by_policy_count_as_recorded_denials(tmp_path: Path) -> Non
         intent("b", **denied, problem="quota-exceeded"),
         intent("c", **denied, problem="identity-refused", policy_input={}),
         intent("d", type="admin.request", decision="deny"),
+        intent("e", type="quota.exceeded", decision="deny", problem="quota-exceeded"),
     )
-    assert [each.decision for each in read_records(path)] == ["deny", "", "deny"]
+    assert [each.decision for each in read_records(path)] == ["deny", "", "deny", ""]
 
 
 @pytest.mark.parametrize(

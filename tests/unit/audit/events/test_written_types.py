@@ -16,7 +16,9 @@ ROOT = Path(__file__).resolve().parents[4]
 WRITERS = {"append", "append_once", "link", "record", "_record", "_note", "_refusals", "Correction"}
 """Names of the functions that are given a record type and its fields."""
 
-TYPE = re.compile(r"[a-z_]+\.[a-z_]+")
+TYPE = re.compile(r"(?!(?:segment|hold|deletion)\.)[a-z_]+\.[a-z_]+")
+"""A record type; entries of the retention's journal, which is no chain, have names of the same form."""
+
 CONSTANTS = {"ACTIVATED": "policy.activated", "FAILED": "policy.activation_failed"}
 AUTHORITY_ACTIONS = ("prepared", "activated", "tainted", "revoked", "expired", "failed")
 
@@ -36,7 +38,8 @@ def _types(call: ast.Call) -> Iterator[str]:
     name = function.attr if isinstance(function, ast.Attribute) else getattr(function, "id", "")
     if name not in WRITERS:
         return
-    for argument in call.args:
+    arguments = [each for argument in call.args for each in _either(argument)]
+    for argument in arguments:
         match argument:
             case ast.Constant(value=str(text)) if TYPE.fullmatch(text):
                 yield text
@@ -44,6 +47,10 @@ def _types(call: ast.Call) -> Iterator[str]:
                 yield from (f"authority.{action}" for action in AUTHORITY_ACTIONS)
             case ast.Name(id=constant) if constant in CONSTANTS:
                 yield CONSTANTS[constant]
+
+
+def _either(argument: ast.expr) -> tuple[ast.expr, ...]:
+    return (argument.body, argument.orelse) if isinstance(argument, ast.IfExp) else (argument,)
 
 
 def test_what_the_code_writes_is_what_the_definitions_say_is_written() -> None:
