@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from hashlib import sha256
 from queue import Empty, SimpleQueue
 from typing import Any
@@ -97,6 +98,22 @@ class Entry:
         self._failure = failure
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+@dataclass(frozen=True, slots=True)
+class _Commit:
+    """One commit: the end it gives the chain, its entries, and the lost ones that it wrote before what closes them."""
+
+    head: Head
+    written: list[tuple[Entry, Linked]]
+    openers: list[Entry]
+
+
+def _mark_committed(openers: list[Entry], written: list[tuple[Entry, Linked]]) -> None:
+    for entry in openers:
+        entry.committed = True
+    for entry, _ in written:
+        entry.committed = True
 
 
 class AuditLog:
@@ -289,16 +306,17 @@ class AuditLog:
             if linked:
                 self._writer.append(linked)
         except AuditStoreError as error:
-            if not self._really_written(head):
+            commit = _Commit(head, written, openers)
+            found = self._find_head()
+            if found != head:
                 # First, so that nobody who learns of the failure finds the log healthy.
                 self._reason, self.healthy = str(error), False
                 self._tell([], refused + [(e, str(error)) for e, _ in written if not e.keep])
-                return self._wait_for_store(str(error), deque(e for e, _ in written if e.keep))
+                kept = deque(e for e, _ in written if e.keep)
+                return self._wait_for_store(str(error), kept, commit if found is None else None)
+            self._writer.head = head
         self.last_commit_seconds = time.monotonic() - begin
-        for entry in openers:
-            entry.committed = True
-        for entry, _ in written:
-            entry.committed = True
+        _mark_committed(openers, written)
         self._tell(written, refused)
         return deque()
 
@@ -316,19 +334,29 @@ class AuditLog:
             fields = {"unwritable": str(error), "delayed_from": str(entry.time_ns)}
             return link(head, self.log, self.chain, entry.event_id, self._clock(), entry.type, fields)
 
-    def _really_written(self, expected: Head) -> bool:
-        """Whether a commit that reported a failure reached the disk all the same."""
+    def _find_head(self) -> Head | None:
+        """Read the end of the chain after a failure, which may have reached the disk all the same; None: unreadable."""
         try:
-            found = self._writer.read_head()
+            return self._writer.read_head()
         except AuditStoreError:
-            return False
-        if found == expected:
-            self._writer.head = found
-            return True
-        return False
+            return None
 
-    def _wait_for_store(self, reason: str, retained: deque[Entry]) -> deque[Entry]:
-        """Refuse until the store takes a record again; returns what was kept, to be written next."""
+    def _written_after_all(self, commit: "_Commit", retained: deque[Entry]) -> deque[Entry]:
+        """Take what a commit of unknown outcome kept as written; who was refused stays so, as `log.recovered` says."""
+        _mark_committed(commit.openers, commit.written)
+        self._tell([(entry, record) for entry, record in commit.written if entry.keep], [])
+        return deque(entry for entry in retained if not entry.committed)
+
+    def _wait_for_store(self, reason: str, retained: deque[Entry], unknown: "_Commit | None") -> deque[Entry]:
+        """Refuse until the store takes a record again.
+
+        Args:
+            reason: why it does not.
+            retained: what was kept.
+            unknown: the commit that failed, if nobody could look whether it reached the disk.
+
+        Returns: what was kept and is not written yet, to be written next.
+        """
         delay, longest = _RETRY_SECONDS
         gave_up = time.monotonic() + 5
         while True:
@@ -346,6 +374,9 @@ class AuditLog:
                     self._tell([], [(entry, reason)])
             try:
                 head = self._writer.read_head()
+                if unknown is not None and head == unknown.head:
+                    retained = self._written_after_all(unknown, retained)
+                unknown = None
                 probe = link(
                     head, self.log, self.chain, uuid7(), self._clock(), "log.recovered", {"cause": reason[:500]}
                 )

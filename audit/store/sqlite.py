@@ -85,7 +85,10 @@ class SqliteStore:
         """
         if not is_chain_name(chain):
             raise AuditStoreError(f"{chain!r} is not a name of a chain")
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as error:
+            raise AuditStoreError(f"{self.directory} cannot be made: {error.strerror}") from error
         return SqliteChainWriter(self.directory, chain)
 
     def reader(self, chain: str) -> "SqliteChainReader":
@@ -331,7 +334,10 @@ class SqliteChainWriter:
 
 
 def _lock(path: Path, chain: str) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise AuditStoreError(f"the log {chain} cannot be opened: {path}: {error.strerror}") from error
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
