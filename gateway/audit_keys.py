@@ -8,7 +8,9 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit.receipts import CHECKPOINT
 from audit.tlog.note import Ed25519Signer, NoteSigner
+from audit.tree.state import FILE_NAME, TreeState
 from gateway.config.model import GatewayConfig
 from gateway.errors import ConfigError, UnavailableError
 from gateway.secrets.reference_store import ReferenceStore
@@ -30,8 +32,11 @@ def open_signer(config: GatewayConfig) -> tuple[NoteSigner, bool]:
         seal_key = decode_seal_key(ReferenceStore().read(config.identity.seal_key).reveal())
         path = config.audit_dir / KEY_FILE
         made = not path.exists()
+        _check_together(path, config.audit_tree, made)
         if made:
-            _make(path, seal_key, config)
+            config.audit_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+            TreeState(config.audit_tree).close()  # first, so that a key never stands alone after a kill
+            write_sealed(path, seal_key, Ed25519PrivateKey.generate().private_bytes_raw())
         signer = Ed25519Signer(config.audit_log, Ed25519PrivateKey.from_private_bytes(read_sealed(path, seal_key)))
         _show(config.audit_dir / VERIFIER_FILE, signer.verifier_key)
     except UnavailableError as error:
@@ -41,14 +46,22 @@ def open_signer(config: GatewayConfig) -> tuple[NoteSigner, bool]:
     return signer, made
 
 
-def _make(path: Path, seal_key: bytes, config: GatewayConfig) -> None:
-    if (config.audit_tree / "checkpoint").exists():
+def _check_together(key: Path, tree: Path, made: bool) -> None:
+    """Refuse to begin anew with one of the two where the other one is from before.
+
+    Raises:
+        ConfigError: key or tree was taken away.
+    """
+    if made and (tree / CHECKPOINT).exists():
         raise ConfigError(
-            f"{path} is gone and the log has signed checkpoints: restore it from a backup. A new key would not be "
+            f"{key} is gone and the log has signed checkpoints: restore it from a backup. A new key would not be "
             f"trusted by those who have the old one."
         )
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    write_sealed(path, seal_key, Ed25519PrivateKey.generate().private_bytes_raw())
+    if not made and not (tree / FILE_NAME).exists():
+        raise ConfigError(
+            f"{tree / FILE_NAME} is gone, and its log was signed with {key}: restore {tree} from a backup. A tree made "
+            f"anew would contradict the checkpoints that others have."
+        )
 
 
 def _show(path: Path, verifier_key: str) -> None:

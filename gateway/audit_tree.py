@@ -22,8 +22,6 @@ from audit.tlog.note import NoteSigner
 from audit.tlog.tiles import DirectoryTiles, TileTree
 from audit.tree.sequencer import Sequenced, Sequencer
 from audit.tree.state import TreeState
-from gateway.telemetry import metrics
-from gateway.telemetry.operations import Part
 
 _log = structlog.get_logger(__name__)
 
@@ -67,13 +65,11 @@ class AuditTree:
         """Number of records in the tree."""
         return self._sequencer.size
 
-    def part(self) -> Part:
-        """Whether the tree keeps up."""
-        if self._broken:
-            return Part(ready=False, detail=self._broken)
-        if self._problem and time.monotonic() - self._taken_at > STALE_SECONDS:
-            return Part(ready=False, detail=self._problem)
-        return Part(ready=True)
+    @property
+    def problem(self) -> str:
+        """Why the gateway is not ready; empty while the tree keeps up."""
+        stale = time.monotonic() - self._taken_at > STALE_SECONDS
+        return self._broken or (self._problem if stale else "")
 
     async def run(self, audit: AuditLog) -> None:
         """Take what is new into the tree until cancelled; `audit` is told what is wrong."""
@@ -103,7 +99,6 @@ class AuditTree:
                 return False
         self._problem = ""
         self._taken_at = time.monotonic()
-        metrics.AUDIT_TREE_SIZE.set(self._sequencer.size)
         return done is not None and done.more
 
     async def close(self) -> None:

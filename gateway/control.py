@@ -153,10 +153,8 @@ class ControlProcess:
         """Start everything, wait for a signal, drain."""
         loop = asyncio.get_running_loop()
         self._supervisor = supervisor
-        self._tree, key_made = app.open_audit_tree(self.config)
+        self._tree, self._tree_key_made = app.open_audit_tree(self.config)
         self._audit = audit = app.open_audit_log(self.config, "control")
-        if key_made:
-            audit.append("log.checkpoint_key_created", {"verifier_key": self._tree.verifier_key})
         self._identity = _identity(self.config, audit)
         self._generations.attach(audit, self._identity, self._workers, self._taken)
         self._shadowing = Shadowing(self._generations, audit, supervisor.broadcast)
@@ -381,7 +379,7 @@ class ControlProcess:
         parts = {
             **self._identity.parts(),
             "audit.control": Part(self._audit.healthy, self._audit.reason),
-            "audit.tree": self._tree.part(),
+            "audit.tree": Part(not self._tree.problem, self._tree.problem),
         }
         engine_problem = self._generations.engines.problem(self._generations.digest)
         if engine_problem:
@@ -448,6 +446,7 @@ class ControlProcess:
         """Look for what other processes changed, and tend the gateway's identity."""
         while True:
             metrics.AUDIT_HEALTHY.labels("control").set(1 if self._audit.healthy else 0)
+            metrics.AUDIT_TREE_SIZE.set(self._tree.size)
             changes = await self._identity.tick()
             if changes.tls:
                 assert self._supervisor is not None  # noqa: S101 - running
