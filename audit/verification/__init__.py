@@ -7,6 +7,7 @@ written anew. The tree's checkpoint, signed and known to others, closes that.
 
 from audit.verification.chains import verify_chain, verify_store
 from audit.verification.findings import ChainReport, Explained, Finding
+from audit.verification.log import LogReport, TreeReport, verify_log
 from audit.verification.progress import ChainState, VerifiedState, load_state, save_state
 
 __all__ = [
@@ -14,9 +15,12 @@ __all__ = [
     "ChainState",
     "Explained",
     "Finding",
+    "LogReport",
+    "TreeReport",
     "VerifiedState",
     "load_state",
     "save_state",
     "verify_chain",
+    "verify_log",
     "verify_store",
 ]

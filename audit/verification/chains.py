@@ -114,28 +114,33 @@ def _plan(store: AuditStore, report: ChainReport, before: ChainState | None, sta
         expected = reader.expected_head()  # before the end is read, which is then at least as far
         first, last = reader.first(), reader.last(1)
         stop = last[0].sequence + 1 if last else 0
-        if before is not None:
-            report.start, report.trimmed = before.head.sequence + 1, before.trimmed
-            report.head, report.time_ns, report.greatest_id = before.head, before.time_ns, before.greatest_id
+        report.kept_from = before.kept_from if before is not None else 0
+        if first is not None and first.sequence != report.kept_from:
+            _check_beginning(report, first, start)
+        if first is None and start is not None:
+            report.kept_from, report.start, report.head = start.sequence + 1, start.sequence + 1, start
+        if before is not None and before.head.sequence >= report.kept_from:
+            report.start, report.head = before.head.sequence + 1, before.head
+            report.time_ns, report.greatest_id = before.time_ns, before.greatest_id
             report.open_intents = dict(before.open_intents)
             _check_still_there(report, before.head, reader)
-        elif start is not None and first is not None and first.sequence > 0:
-            report.start, report.trimmed, report.head = start.sequence + 1, True, start
-        if first is not None and before is None and report.start == 0 and first.sequence > 0:
-            report.note(
-                "beginning",
-                first.sequence,
-                f"the chain begins with record {first.sequence}, and no sealed checkpoint says that those before it "
-                "were deleted by retention",
-            )
-            report.start, report.trimmed, report.head = first.sequence, True, _assumed(first)
     return _Span(report, report.start, max(stop, report.start), expected)
 
 
-def _assumed(first: StoredRecord) -> Head:
-    """Return the head before a record as the record itself names it, to find what else is wrong."""
-    result = check_range(first.chain, None, [first], None)
-    return Head(first.sequence - 1, result.first_prev or "")
+def _check_beginning(report: ChainReport, first: StoredRecord, start: Head | None) -> None:
+    """A chain begins where a sealed checkpoint says that the records before were deleted, and continues its head."""
+    named = Head(first.sequence - 1, check_range(first.chain, None, [first], None).first_prev or "")
+    if start is None or start.sequence != named.sequence:
+        said = "no sealed checkpoint says" if start is None else f"the sealed checkpoint ends at {start.sequence}, not"
+        report.note(
+            "beginning",
+            first.sequence,
+            f"the chain begins with record {first.sequence}, and {said} that those before it were deleted by retention",
+        )
+    elif named != start:
+        report.note("link", first.sequence, "the record does not name the hash that the sealed checkpoint ends with")
+    report.kept_from = report.start = first.sequence
+    report.head = named
 
 
 def _check_still_there(report: ChainReport, head: Head, reader: ChainReader) -> None:
@@ -160,7 +165,7 @@ def _check_end(span: _Span, reader: ChainReader) -> None:
         )
     elif expected.sequence >= 0:
         found = next(reader.records(expected.sequence, stop=expected.sequence + 1), None)
-        deleted = report.trimmed and expected.sequence < report.start
+        deleted = expected.sequence < report.kept_from
         if found is None and not deleted:
             report.note("head", expected.sequence, f"{report.chain}.head knows a record that is gone")
         elif found is not None and (type(found.record) is not bytes or record_hash(found.record) != expected.hash):

@@ -49,7 +49,7 @@ class ChainReport:
     Attributes:
         start: sequence number of the first record that was to be read; beyond 0 where the beginning was deleted by
             retention, or had been verified before.
-        trimmed: whether the beginning was deleted, so that an outcome may lack its intent.
+        kept_from: first record that retention has left; an outcome after it may lack its intent.
         records: number of records read.
         head: the end that was reached.
         time_ns: time of the last record.
@@ -61,7 +61,7 @@ class ChainReport:
 
     chain: str
     start: int = 0
-    trimmed: bool = False
+    kept_from: int = 0
     records: int = 0
     head: Head = field(default_factory=Head)
     time_ns: int = 0

@@ -35,7 +35,7 @@ def join(report: ChainReport, result: RangeResult, reader: ChainReader | None = 
         _join_ids(report, result, reader)
     for sequence, intent in result.closed:
         if report.open_intents.pop(intent, None) is None:
-            if report.trimmed:
+            if report.kept_from:
                 report.before_start += 1
             else:
                 report.note("outcome-without-intent", sequence, f"no open intent {intent} precedes it")

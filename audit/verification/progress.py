@@ -30,14 +30,14 @@ class ChainState:
         head: the last record that was verified.
         time_ns: its time.
         greatest_id: the greatest event id so far.
-        trimmed: whether the beginning of the chain was deleted before it was ever verified here.
+        kept_from: first record that retention had left.
         open_intents: calls that were under way.
     """
 
     head: Head
     time_ns: int
     greatest_id: str
-    trimmed: bool = False
+    kept_from: int = 0
     open_intents: dict[str, OpenIntent] = field(default_factory=dict)
 
 
@@ -61,7 +61,7 @@ class VerifiedState:
         return cls(
             log,
             {
-                r.chain: ChainState(r.head, r.time_ns, r.greatest_id, r.trimmed, dict(r.open_intents))
+                r.chain: ChainState(r.head, r.time_ns, r.greatest_id, r.kept_from, dict(r.open_intents))
                 for r in reports
                 if r.head.sequence >= 0
             },
@@ -127,6 +127,6 @@ def _chain_state(document: dict[str, object]) -> ChainState:
         Head(int(head["sequence"]), str(head["hash"])),
         int(str(document["time_ns"])),
         str(document["greatest_id"]),
-        bool(document["trimmed"]),
+        int(str(document["kept_from"])),
         {name: OpenIntent(int(each["sequence"]), int(each["time_ns"])) for name, each in intents.items()},
     )
