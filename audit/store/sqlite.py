@@ -53,7 +53,11 @@ _DELETE_ROWS = 500
 _DELETE_PAUSE = 0.02
 """Rest between two of these; a waiting writer looks again every few milliseconds (seconds)."""
 
-_COLUMNS = "seq, event_id, time_ns, type, hash, record"
+_COLUMNS = (
+    "seq, CAST(event_id AS TEXT), CAST(time_ns AS INTEGER), CAST(type AS TEXT), CAST(hash AS TEXT), "
+    "CAST(record AS BLOB)"
+)
+"""SQLite keeps any kind of value in any column; whoever changed one gets no other than the column's out of it."""
 
 
 class SqliteStore:
