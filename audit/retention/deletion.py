@@ -7,7 +7,7 @@ kill just after the record puts the same deletion on record twice.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from audit.event_id import uuid7
 from audit.retention.errors import RetentionError
@@ -20,6 +20,7 @@ Record = Callable[[str, dict[str, Any]], object]
 """Writes a record of a type with these fields; returns once it is durable, and raises if it will not be."""
 
 
+@runtime_checkable
 class Rows(Protocol):
     """Deletes from the beginning of a chain, beside its writer."""
 

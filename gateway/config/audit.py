@@ -6,6 +6,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from audit.chain import is_log_name
+from gateway.config.retention import Retention
+from gateway.config.sealing import Sealing
 from gateway.config.section import Section
 
 
@@ -33,3 +35,5 @@ class Audit(Section):
     checkpoint_seconds: float = Field(
         2.0, gt=0, le=3600, description="How often new records are taken into the signed tree, seconds."
     )
+    sealing: Sealing = Sealing()
+    retention: Retention = Retention()

@@ -163,7 +163,10 @@ def _resolve(config: GatewayConfig, base: Path) -> GatewayConfig:
         )
         for backend in config.backends
     ]
-    audit = config.audit
+    sealing = config.audit.sealing
+    audit = config.audit.model_copy(
+        update={"sealing": sealing.model_copy(update={"seal_key": reference(sealing.seal_key)})}
+    )
     if audit.directory is not None:
         audit = audit.model_copy(update={"directory": absolute(audit.directory)})
     source = config.policy.bundle

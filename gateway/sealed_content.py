@@ -1,0 +1,66 @@
+"""Builds what seals content, opens it and erases it, from the configuration."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import orjson
+
+from audit.retention import Hold, facts_of, holding
+from audit.sealing import AccessRules, ContentAccess, EmbeddedKeyWrapper, Erasure, Sealer, SqlContentStore, subkey
+from audit.sealing.engines import DIRECTORY, open_sqlite
+from audit.store import AuditStore
+from gateway.clock import Clock, system_clock
+from gateway.config import GatewayConfig
+from gateway.errors import ConfigError, UnavailableError
+from gateway.secrets.reference_store import ReferenceStore
+from identity.errors import SealError
+from identity.sealing import decode_seal_key
+
+Record = Callable[[str, dict[str, Any]], object]
+
+
+def open_sealer(config: GatewayConfig, clock: Clock = system_clock) -> Sealer:
+    """Open the store of sealed content, with the key that wraps its data keys.
+
+    Raises:
+        ConfigError: the key cannot be had.
+        SealingUnavailableError: the store cannot be opened.
+    """
+    key = _key(config)
+    store = SqlContentStore(open_sqlite(config.audit_dir / DIRECTORY), config.audit_log)
+    return Sealer(store, EmbeddedKeyWrapper(key, "content"), subkey(key, "pseudonyms"), clock)
+
+
+def open_access(config: GatewayConfig, record: Record, clock: Clock = system_clock) -> ContentAccess:
+    """Return the door to sealed content, as the configuration guards it. Raises as `open_sealer`."""
+    section = config.audit.sealing
+    rules = AccessRules(tuple(section.readers), tuple(section.approvers), section.two_people, section.request_seconds)
+    return ContentAccess(open_sealer(config, clock), rules, record, subkey(_key(config), "requests"), clock)
+
+
+def open_erasure(
+    config: GatewayConfig, store: AuditStore, holds: Sequence[Hold], record: Record, clock: Clock = system_clock
+) -> Erasure:
+    """Return what erases, unless a legal hold keeps it. Raises as `open_sealer`."""
+
+    def held(event_ids: Sequence[str]) -> str:
+        for event_id in event_ids if holds else ():
+            found = store.find(event_id)
+            if found is None:
+                return f"the record of the call {event_id} is gone, so that nobody can tell whether a hold keeps it"
+            hold = holding(holds, facts_of(orjson.loads(found.record)))
+            if hold is not None:
+                return f"the legal hold {hold.hold_id} ({hold.cause}) keeps the call {event_id}"
+        return ""
+
+    return Erasure(open_sealer(config, clock), record, clock, held, config.audit.sealing.backups)
+
+
+def _key(config: GatewayConfig) -> bytes:
+    reference = config.audit.sealing.seal_key or config.identity.seal_key
+    try:
+        return decode_seal_key(ReferenceStore().read(reference).reveal())
+    except UnavailableError as error:
+        raise ConfigError(f"audit.sealing.seal_key: {error.detail}") from error
+    except SealError as error:
+        raise ConfigError(f"audit.sealing.seal_key: {error}") from error
