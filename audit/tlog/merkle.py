@@ -51,6 +51,8 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     """
     if not 0 <= index < size:
         raise ProofError(f"a tree of {size} leaves has no leaf {index}")
+    if len(leaf) != len(EMPTY_ROOT):
+        raise ProofError("a leaf's hash has 32 bytes")
     at, last, node = index, size - 1, leaf
     for sibling in proof:
         if last == 0:
@@ -69,7 +71,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
 
 
 def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: bytes, new_root: bytes) -> None:
-    """Verify that a tree continues an older one (RFC 9162, section 2.1.4.2).
+    """Verify that a tree continues an older one (RFC 9162, section 2.1.4.2); every tree continues the empty one.
 
     Args:
         old: leaves in the older tree.
@@ -86,7 +88,7 @@ def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: byt
     if old in {0, new}:
         if proof:
             raise ProofError("the consistency proof is too long")
-        if old_root != (new_root if old == new else EMPTY_ROOT):
+        if old_root != (EMPTY_ROOT if old == 0 else new_root) or (new == 0 and new_root != EMPTY_ROOT):
             raise ProofError("two trees of the same size have different roots")
         return
     if _climbed(old, new, proof, old_root) != (old_root, new_root):

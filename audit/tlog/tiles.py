@@ -47,7 +47,7 @@ def encode_entries(entries: Sequence[bytes]) -> bytes:
         ValueError: an entry is longer than 65,535 bytes.
     """
     if any(len(entry) > MAX_ENTRY_BYTES for entry in entries):
-        raise ValueError(f"an entry has at most {MAX_ENTRY_BYTES} bytes")
+        raise ValueError(f"an entry has at most {MAX_ENTRY_BYTES:,} bytes")
     return b"".join(len(entry).to_bytes(2, "big") + entry for entry in entries)
 
 
