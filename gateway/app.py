@@ -8,7 +8,7 @@ from pathlib import Path
 import structlog
 
 from audit.log import AuditLog
-from audit.store import AuditStore, SqliteStore
+from audit.store import AuditStore, open_store
 from audit.tree.guard import check_chain
 from audit.tree.state import FILE_NAME, TreeState
 from gateway.audit_keys import open_signer
@@ -183,8 +183,18 @@ def read_ledger(config: GatewayConfig, clock: Clock = system_clock) -> SharedLed
 
 
 def open_audit_store(config: GatewayConfig) -> AuditStore:
-    """Return the directory of audit chains."""
-    return SqliteStore(config.audit_dir, config.audit_log)
+    """Return the store of audit chains.
+
+    Raises:
+        ConfigError: the URL of its database cannot be had.
+    """
+    where: Path | str = config.audit_dir
+    if config.audit.database:
+        try:
+            where = ReferenceStore().read(config.audit.database).reveal().decode().strip()
+        except UnavailableError as error:
+            raise ConfigError(f"audit.database: {error.detail}") from error
+    return open_store(where, config.audit_log, heads=config.audit_dir)
 
 
 def checked_audit_store(config: GatewayConfig, chain: str) -> AuditStore:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field
 from audit.chain import is_log_name
 from gateway.config.retention import Retention
 from gateway.config.sealing import Sealing
-from gateway.config.section import Section
+from gateway.config.section import SecretReference, Section
 
 
 def _log_name(value: str) -> str:
@@ -29,6 +29,11 @@ class Audit(Section):
         "Gateways that share a trust domain need one each; default: <trust_domain>/audit.",
     )
     directory: Path | None = Field(None, description="Directory of the log; default: <state_dir>/audit.")
+    database: SecretReference = Field(
+        "",
+        description="Reference of the URL (postgresql://user@host/name) of a database that keeps the chains, for "
+        "several gateways together; empty: SQLite files in the directory. Tree and heads stay in the directory.",
+    )
     pending_records: int = Field(
         10_000, ge=100, description="Records that may wait for the disk before calls are refused."
     )
