@@ -73,7 +73,7 @@ class Sealer:
         self._pseudonym_key = pseudonym_key
         self._clock = clock
         self._remember = remember_seconds
-        self._known: dict[str, tuple[float, bytes]] = {}
+        self._known: dict[Scope, tuple[float, str, bytes]] = {}
 
     def scope(self, kind: ScopeKind, name: str) -> Scope:
         """Return the scope of a data subject or case named in clear.
@@ -160,20 +160,23 @@ class Sealer:
         )
 
     def _live(self, scope: Scope) -> tuple[str, bytes]:
-        """Return id and value of the key that content of this scope is sealed under now."""
-        key = self.store.live_key(scope)
+        """Return id and value of the key that content of this scope is sealed under now.
+
+        One from memory may have been destroyed meanwhile; the store then refuses what was sealed under it.
+        """
         now = time.monotonic()
-        if key is None:
-            value, key_id = secrets.token_bytes(KEY_BYTES), uuid7()
-            wrapped = self._wrapper.wrap(value, _context(self.store.log, key_id, scope))
-            key = self.store.add_key(scope, key_id, wrapped, self._wrapper.name, self._clock())
-            if key.key_id == key_id:
-                self._known[key_id] = (now + self._remember, value)
         self._forget(now)
-        known = self._known.get(key.key_id)
-        if known is None:
-            known = self._known[key.key_id] = (now + self._remember, self._unwrap(key))
-        return key.key_id, known[1]
+        known = self._known.get(scope)
+        if known is not None:
+            return known[1], known[2]
+        key = self.store.live_key(scope)
+        if key is None:
+            made, key_id = secrets.token_bytes(KEY_BYTES), uuid7()
+            wrapped = self._wrapper.wrap(made, _context(self.store.log, key_id, scope))
+            key = self.store.add_key(scope, key_id, wrapped, self._wrapper.name, self._clock())
+        value = self._unwrap(key)
+        self._known[scope] = (now + self._remember, key.key_id, value)
+        return key.key_id, value
 
     def _unwrap(self, key: DataKey) -> bytes:
         value = self._wrapper.unwrap(key.wrapped, _context(self.store.log, key.key_id, key.scope))
@@ -182,10 +185,11 @@ class Sealer:
         return value
 
     def _forget(self, now: float) -> None:
-        if len(self._known) > _CACHED_KEYS:
+        if len(self._known) >= _CACHED_KEYS:
             self._known.clear()
-        for key_id in [each for each, (until, _) in self._known.items() if until < now]:
-            del self._known[key_id]
+        # In the order in which they were learnt, so the first that is still good ends the search.
+        while self._known and next(iter(self._known.values()))[0] < now:
+            del self._known[next(iter(self._known))]
 
 
 def sealed_fields(item: StoredItem) -> dict[str, Any]:

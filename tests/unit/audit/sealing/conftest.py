@@ -1,73 +1,26 @@
-import secrets
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from audit.event_id import uuid7
-from audit.sealing import (
-    AccessRules,
-    Content,
-    ContentAccess,
-    EmbeddedKeyWrapper,
-    Erasure,
-    Sealer,
-    SqlContentStore,
-    open_sqlite,
-    subkey,
-)
-
-LOG = "example.org/audit"
-START_NS = 1_800_000_000_000_000_000
+from audit.sealing import open_sqlite
+from tests.support.sealed_world import World
 
 
-@dataclass
-class World:
-    """A content store with everything around it; `records` is what the log was told, in order."""
+class SqliteWorld(World):
+    """A world in a directory whose files can be searched."""
 
-    directory: Path
-    master: bytes = field(default_factory=lambda: secrets.token_bytes(32))
-    now_ns: int = START_NS
-    records: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
-    held: str = ""
-
-    def __post_init__(self) -> None:
-        self.engine = open_sqlite(self.directory)
-        self.store = SqlContentStore(self.engine, LOG)
-        self.sealer = self.make_sealer()
-
-    def clock(self) -> int:
-        return self.now_ns
-
-    def make_sealer(self, master: bytes | None = None) -> Sealer:
-        key = master or self.master
-        return Sealer(self.store, EmbeddedKeyWrapper(key, "content"), subkey(key, "pseudonyms"), self.clock)
-
-    def record(self, record_type: str, fields: dict[str, Any]) -> None:
-        self.records.append((record_type, fields))
-
-    def told(self, record_type: str) -> list[dict[str, Any]]:
-        return [fields for each, fields in self.records if each == record_type]
-
-    def seal(self, data: bytes, subject: str = "user-1", case: str = "", part: str = "request") -> str:
-        event_id = uuid7()
-        self.sealer.seal([Content(event_id, part, subject, case, data)])
-        return event_id
-
-    def access(self, *, two_people: bool = False) -> ContentAccess:
-        rules = AccessRules(readers=("anna", "bert"), two_people=two_people, valid_seconds=600)
-        return ContentAccess(self.sealer, rules, self.record, subkey(self.master, "requests"), self.clock)
-
-    def erasure(self) -> Erasure:
-        return Erasure(self.sealer, self.record, self.clock, lambda _: self.held, ["nightly"])
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        super().__init__(open_sqlite(directory))
 
     def files(self) -> bytes:
+        """Return every byte of every file."""
         return b"".join(path.read_bytes() for path in sorted(self.directory.iterdir()))
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> Any:
-    made = World(tmp_path / "content")
+def world(tmp_path: Path) -> Iterator[SqliteWorld]:
+    made = SqliteWorld(tmp_path / "content")
     yield made
     made.engine.dispose()
