@@ -127,7 +127,8 @@ def test_a_taint_makes_every_holder_rotate_and_the_connection_goes_on(home, tmp_
         renewed = files_of(source, tmp_path / "renewed")
         with plain(home.gateway, renewed) as client:
             assert client.post("/v1/chat/completions", json=chat(MODEL)).status_code == 200
-    recorded(home.gateway, "access.denied", principal=WORKLOAD)
+    assert recorded(home.gateway, "identity.revoked", kind="authority")["subject"] == old
+    assert recorded(home.gateway, "access.denied", principal=WORKLOAD)["revocation"]["code"] == "identity-revoked"
     assert {entry["type"] for entry in records(home.gateway)} >= {
         "authority.prepared", "authority.activated", "authority.tainted", "authority.revoked",
     }  # fmt: skip
