@@ -18,7 +18,7 @@ import pytest
 from audit.chain import Head
 from audit.errors import AuditBrokenError, AuditStoreError, AuditUnavailableError
 from audit.log import AuditLog
-from audit.store import AuditStore, open_store
+from audit.store import AuditStore, SqliteStore, copy, open_store
 from audit.store import database as database_module
 from audit.store.postgres import PostgresStore
 from tests.support.cutting_proxy import CuttingProxy
@@ -481,6 +481,26 @@ def test_tables_are_made_once_by_whoever_comes_first(world: PostgresWorld):
         thread.join()
     assert failures == []
     assert world.open().migrate() == ("0001", "0001")
+
+
+def test_a_log_moves_from_sqlite_to_postgresql_and_back_as_it_is(world: PostgresWorld, tmp_path: Path):
+    source = SqliteStore(tmp_path / "audit", LOG)
+    wrote = {}
+    for chain in ("control", "worker-0"):
+        writer = source.open_writer(chain)
+        wrote[chain] = write(writer, 1500)
+        writer.close()
+    with pytest.raises(AuditBrokenError, match=r"control\.head knows"):
+        PostgresStore(world.where, LOG, heads=source.directory).open_writer("control")
+    assert copy(source, PostgresStore(world.where, LOG)) == 3000
+    moved = PostgresStore(world.where, LOG, heads=source.directory)
+    assert {chain: stored(moved, chain) for chain in moved.chains()} == wrote
+    writer = moved.open_writer("control")
+    wrote["control"] += write(writer, 2)
+    writer.close()
+    back = SqliteStore(tmp_path / "back", LOG)
+    assert copy(moved, back) == 3002
+    assert {chain: stored(back, chain) for chain in back.chains()} == wrote
 
 
 def test_logs_in_one_database_are_apart(world: PostgresWorld):
