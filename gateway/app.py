@@ -8,6 +8,7 @@ from pathlib import Path
 import structlog
 
 from audit.log import AuditLog
+from audit.sealing import Sealer
 from audit.store import AuditStore, open_store
 from audit.tree.guard import check_chain
 from audit.tree.state import FILE_NAME, TreeState
@@ -20,6 +21,7 @@ from gateway.authorization.input_paths import WHOLE_INPUT, input_paths
 from gateway.authorization.policy_set import EngineName, LoadedPolicySet, load_policy_set
 from gateway.clock import Clock, system_clock
 from gateway.config import GatewayConfig
+from gateway.content_sealing import ContentSealing
 from gateway.errors import ConfigError, UnavailableError
 from gateway.policy_activation.candidates import load_stored
 from gateway.policy_activation.store import PolicyStore
@@ -227,6 +229,17 @@ def receipts(config: GatewayConfig) -> Receipts:
     """Return what makes receipts for callers."""
     store = open_audit_store(config)
     return Receipts(store, config.audit_tree, config.audit.checkpoint_seconds, system_clock)
+
+
+def content_sealing(config: GatewayConfig, audit: AuditLog) -> ContentSealing:
+    """Return what keeps the content of calls where the policy asks for it; nothing is opened before that."""
+
+    def sealer() -> Sealer:
+        from gateway.sealed_content import open_sealer  # noqa: PLC0415 - loaded only where content is sealed
+
+        return open_sealer(config)
+
+    return ContentSealing(audit, sealer, config.audit.sealing.max_memory_bytes)
 
 
 def open_audit_log(config: GatewayConfig, chain: str, clock: Clock = system_clock) -> AuditLog:

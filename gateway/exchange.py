@@ -6,6 +6,7 @@ from time import perf_counter_ns
 from typing import Any
 
 from audit.log import Entry
+from audit.sealing.intake import CallContent
 from gateway.authorization.engine import Decision
 from gateway.errors import GatewayError
 from gateway.protocols.base import Call, Meter, WireProtocol
@@ -35,6 +36,7 @@ class Exchange:
         delegated_inputs: the policy input of each of them.
         marks: readings of a nanosecond clock, one at the beginning of each step.
         started: whether the head of the answer was sent.
+        content: what seals the answer, where the policy asks for it.
         cut_by: the error that ends an answer under way, set by `cut`.
     """
 
@@ -46,6 +48,7 @@ class Exchange:
         "backend",
         "body",
         "call",
+        "content",
         "cut_by",
         "decision",
         "delegated_inputs",
@@ -92,6 +95,7 @@ class Exchange:
         self.protocol: WireProtocol | None = None
         self.call: Call | None = None
         self.body = b""
+        self.content: CallContent | None = None
         self.policy_input: dict[str, Any] = {}
         self.decision: Decision | None = None
         self.reservation: Reservation | None = None

@@ -30,6 +30,7 @@ from gateway.authorization.engine import Decision
 from gateway.authorization.input import model_input
 from gateway.authorization.shadow import Shadow
 from gateway.clock import NANOSECONDS, Clock
+from gateway.content_sealing import ContentSealing, case_to_seal
 from gateway.errors import (
     GatewayError,
     IdentityRefusedError,
@@ -85,6 +86,7 @@ class Pipeline:
     Args:
         used_tokens: remembers tokens that may be shown once.
         receipts: makes receipts; None where there is no tree.
+        sealing: keeps the content of calls where the policy asks for it; None: such calls are refused.
     """
 
     def __init__(
@@ -99,7 +101,9 @@ class Pipeline:
         clock: Clock,
         used_tokens: UsedTokens | None = None,
         receipts: Receipts | None = None,
+        sealing: ContentSealing | None = None,
     ) -> None:
+        self._sealing = sealing
         self._used_tokens = used_tokens
         self._receipts = receipts
         self.runtime = runtime
@@ -159,6 +163,7 @@ class Pipeline:
         await self._reserve(exchange, runtime)
         exchange.mark()
         self._record(exchange, runtime)
+        await self._seal_request(exchange)
         exchange.mark()
         await self._forward(exchange, runtime)
         exchange.mark()
@@ -286,6 +291,16 @@ class Pipeline:
         exchange.intent = entry
         exchange.request_id = entry.event_id
 
+    async def _seal_request(self, exchange: Exchange) -> None:
+        """Keep the content of the call where the policy asks for it."""
+        assert exchange.decision is not None  # noqa: S101 - set by the third step
+        case = case_to_seal(exchange.decision)
+        if case is None:
+            return
+        if self._sealing is None:
+            raise UnavailableError("This gateway cannot seal content.", code="sealing_unavailable")
+        exchange.content = await self._sealing.begin(exchange, case)
+
     async def _durable(self, exchange: Exchange) -> tuple[bytes, bytes]:
         """Wait until the intent is on disk; return the header that names it. Called before the first byte."""
         assert exchange.intent is not None  # noqa: S101 - recorded by the step before
@@ -349,6 +364,7 @@ class Pipeline:
         headers.append((b"x-request-id", exchange.request_id.encode()))
         if not call.stream:
             body = meter.feed(await answer.read(MAX_ANSWER_BYTES)) + meter.finish()
+            await self._seal_answer(exchange, body)
             headers.append(await self._durable(exchange))
             headers.append((b"content-length", b"%d" % len(body)))
             await exchange.start(200, headers)
@@ -361,8 +377,20 @@ class Pipeline:
             if data:
                 if not exchange.relayed:
                     self._observe.first_token(exchange)
+                if exchange.content is not None and self._sealing is not None:
+                    self._sealing.feed(exchange.content, data)
                 await exchange.write(data, more=True)
-        await exchange.write(meter.finish(), more=False)
+        last = meter.finish()
+        await self._seal_answer(exchange, last)
+        await exchange.write(last, more=False)
+
+    async def _seal_answer(self, exchange: Exchange, last: bytes) -> None:
+        """Seal the answer, whose end is `last`, where the policy asks for it; its end is released afterwards."""
+        content = exchange.content
+        if content is not None and self._sealing is not None:
+            self._sealing.feed(content, last)
+            await self._sealing.end(exchange, content)
+            exchange.content = None
 
     async def _relay_error(self, exchange: Exchange, answer: UpstreamAnswer) -> None:
         """Pass on what speaks of the caller's request; everything else is a failure of the backend."""
@@ -383,6 +411,8 @@ class Pipeline:
         self._under_way.discard(exchange)
         if exchange.answer is not None:
             exchange.answer.close()
+        if exchange.content is not None and self._sealing is not None:
+            await self._sealing.give_up(exchange, exchange.content)
         if exchange.release_backend is not None and exchange.backend is not None:
             exchange.release_backend(exchange.backend)
         charged = 0

@@ -57,7 +57,9 @@ def open_erasure(
 
 
 def _key(config: GatewayConfig) -> bytes:
-    reference = config.audit.sealing.seal_key or config.identity.seal_key
+    reference = config.audit.sealing.seal_key
+    if not reference:
+        raise ConfigError("audit.sealing.seal_key is not set; make a key with: openssl rand -base64 32 > content.key")
     try:
         return decode_seal_key(ReferenceStore().read(reference).reveal())
     except UnavailableError as error:

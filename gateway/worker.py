@@ -103,6 +103,7 @@ class Worker:
             clock=system_clock,
             used_tokens=registry.used_tokens,
             receipts=app.receipts(config),
+            sealing=(sealing := app.content_sealing(config, audit)),
         )
         try:
             server = self._server(pipeline, audit, first)
@@ -123,6 +124,7 @@ class Worker:
             await self._take_shadow("")
         finally:
             await upstream.close()
+            await sealing.close()
             await audit.close()
             ledger.close()
             registry.close()

@@ -82,6 +82,9 @@ def _check_obligation(obligation: Any) -> None:
     if kind == "clamp_max_tokens":
         tokens = obligation.get("max_tokens")
         good = obligation.keys() == {"type", "max_tokens"} and type(tokens) is int and tokens > 0
+    elif kind == "log_content_sealed":
+        case = obligation.get("case", "all")
+        good = obligation.keys() <= {"type", "case"} and isinstance(case, str) and 0 < len(case) <= 200
     else:
         region = obligation.get("region")
         good = obligation.keys() == {"type", "region"} and isinstance(region, str) and region != ""

@@ -40,6 +40,9 @@ class RegisteredSystem(BaseModel):
         None, description="public: a body governed by public law, or a private one that provides public services."
     )
     fria: Said | None = Field(None, description="Reference of the fundamental rights impact assessment.")
+    seal_content: bool = Field(
+        False, strict=True, description="Whether prompts and answers are kept, sealed (the obligation log_content_sealed)."
+    )
     transparency: bool | None = Field(None, strict=True, description="Whether Article 50 concerns the system.")
 
 

@@ -430,4 +430,8 @@ class GatewayConfig(Section):
     def unsafe_options(self) -> list[str]:
         """Return the unsafe-named options in use, for the audit log and the evidence."""
         used = [f"backends.{b.name}.unsafe_plaintext" for b in self.backends if b.unsafe_plaintext]
-        return [*used, *(["policy.unsafe_unsigned"] if self.policy.unsafe_unsigned else [])]
+        if self.policy.unsafe_unsigned:
+            used.append("policy.unsafe_unsigned")
+        if self.audit.retention.unsafe_shorter_than_law:
+            used.append("audit.retention.unsafe_shorter_than_law")
+        return used

@@ -11,7 +11,8 @@ class Sealing(Section):
     seal_key: SecretReference = Field(
         "",
         description="Reference of the 32-byte key (base64) that wraps the data keys and makes the pseudonyms; "
-        "default: identity.seal_key. With another key what was sealed before cannot be opened or found.",
+        "empty: nothing can be sealed, and a call that the policy wants sealed is refused. "
+        "With another key what was sealed before cannot be opened or found.",
     )
     readers: list[str] = Field(
         [], description="Who may open sealed content, for instance operator:anna. Empty: nobody."

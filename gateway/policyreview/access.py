@@ -126,5 +126,7 @@ def _obligation(obligation: Mapping[str, Any]) -> str:
             return f"at most {obligation['max_tokens']} tokens"
         case "route_region":
             return f"in the region {obligation['region']}"
+        case "log_content_sealed":
+            return "content kept sealed"
         case other:
             return str(other)
