@@ -3,6 +3,9 @@
 Each record is verified on its way: its hash, its link to the one before it, and that its columns say what it says. What
 the target has already is compared with the source, so a copy that was interrupted goes on, and a target with something
 else is refused. Both sides' chains are held for writing meanwhile: nothing is added behind the copy.
+
+A database is opened without a directory of heads here: the heads that SQLite left know more than a copy that is under
+way. Afterwards the gateway opens it with that directory, and so notices a copy that is not complete.
 """
 
 from collections.abc import Callable, Iterator

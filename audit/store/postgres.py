@@ -200,12 +200,17 @@ class PostgresChainReader:
     def records(self, start: int = 0, *, stop: int | None = None, batch: int = 2000) -> Iterator[StoredRecord]:
         """Yield the records from sequence `start` up to, without, `stop`, in order."""
         end = 2**62 if stop is None else stop
-        while True:
-            rows = self._records("AND seq >= %s AND seq < %s", "ORDER BY seq LIMIT %s", start, end, batch)
+        while start < end:
+            # A range bounded on both sides is read through the index whatever the planner knows of the table.
+            until = min(start + batch, end)
+            rows = self._records("AND seq >= %s AND seq < %s", "ORDER BY seq", start, until)
             yield from rows
+            start = until
             if len(rows) < batch:
-                return
-            start = rows[-1].sequence + 1
+                following = self._records("AND seq >= %s AND seq < %s", "ORDER BY seq LIMIT 1", start, end)
+                if not following:
+                    return
+                start = following[0].sequence
 
     def last(self, count: int) -> list[StoredRecord]:
         """Return the last `count` records, oldest first."""
