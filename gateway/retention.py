@@ -1,19 +1,21 @@
 """Builds what keeps and deletes records, from the configuration."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
+from audit.chain import Head
 from audit.errors import AuditStoreError
 from audit.receipts import CHECKPOINT
-from audit.retention import Cursors, Journal, Keeper, Planner, RetentionError, Rows, Segment
+from audit.retention import Cursors, Journal, Keeper, Planner, RetentionError, Rows, RowsBehindTree, Segment
 from audit.sealing import SqlContentStore
 from audit.sealing.engines import DIRECTORY, FILE_NAME, open_sqlite
 from audit.store import AuditStore
 from audit.tlog.checkpoint import Checkpoint, parse_checkpoint
 from audit.tlog.errors import NoteError
 from audit.tlog.note import open_note, parse_verifier_key
+from audit.tree.state import TreeState
 from gateway.app import open_audit_store
 from gateway.audit_keys import VERIFIER_FILE
 from gateway.clock import Clock, system_clock
@@ -21,6 +23,9 @@ from gateway.config import GatewayConfig
 
 CHAIN = "govctl"
 """The chain that records of segments, holds and deletions are written to."""
+
+JOURNAL = "retention"
+"""Directory of the journal below that of the log."""
 
 _TYPES = frozenset({"log.sealed", "log.segment_deleted", "log.legal_hold_set", "log.legal_hold_lifted"})
 
@@ -41,9 +46,10 @@ def open_keeper(
     if not isinstance(store, Rows):
         raise RetentionError("this store of the audit log cannot delete")
     planner = Planner(store, config.audit.retention.compiled(), _notes(config), cursors, clock)
-    journal = Journal(config.audit_dir / "retention", store.log, clock)
+    journal = Journal(config.audit_dir / JOURNAL, store.log, clock)
     copies = [lambda segment: _remove_content(config, store, segment)]
-    return Keeper(journal, planner, store, record, lambda: _marks(store), copies), planner
+    rows = RowsBehindTree(store, lambda: _taken(config))
+    return Keeper(journal, planner, rows, record, lambda: _marks(store), copies), planner
 
 
 def latest_checkpoint(config: GatewayConfig) -> bytes:
@@ -61,6 +67,16 @@ def latest_checkpoint(config: GatewayConfig) -> bytes:
         ) from error
 
 
+def last_deleted_checkpoint(config: GatewayConfig) -> bytes | None:
+    """Return the signed checkpoint of the last segment that was deleted: what is left of the log begins there.
+
+    Raises:
+        RetentionError: the journal was changed.
+    """
+    book = Journal(config.audit_dir / JOURNAL, config.audit_log, system_clock).read()
+    return book.segments[book.deleted - 1].note if book.deleted else None
+
+
 def _notes(config: GatewayConfig) -> Callable[[bytes], Checkpoint]:
     def opened(note: bytes) -> Checkpoint:
         path = config.audit_dir / VERIFIER_FILE
@@ -71,6 +87,11 @@ def _notes(config: GatewayConfig) -> Callable[[bytes], Checkpoint]:
         return parse_checkpoint(open_note(note, keys).text)
 
     return opened
+
+
+def _taken(config: GatewayConfig) -> Mapping[str, Head]:
+    with TreeState(config.audit_tree, readonly=True) as state:
+        return state.heads()
 
 
 def _marks(store: AuditStore) -> Sequence[tuple[int, str]]:

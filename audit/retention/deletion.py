@@ -7,29 +7,18 @@ kill just after the record puts the same deletion on record twice.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 from audit.event_id import uuid7
 from audit.retention.errors import RetentionError
 from audit.retention.holds import Covers, Hold
 from audit.retention.journal import Book, Journal, Writer
 from audit.retention.planning import Planner, SegmentPlan
+from audit.retention.rows import Rows
 from audit.retention.segments import Segment, next_segment
 
 Record = Callable[[str, dict[str, Any]], object]
 """Writes a record of a type with these fields; returns once it is durable, and raises if it will not be."""
-
-
-@runtime_checkable
-class Rows(Protocol):
-    """Deletes from the beginning of a chain, beside its writer."""
-
-    def delete_before(self, chain: str, sequence: int) -> int:
-        """Delete the records before a sequence number; return how many. Calling again goes on where it stopped.
-
-        Raises:
-            AuditStoreError: they cannot be deleted now.
-        """
 
 
 Copy = Callable[[Segment], None]

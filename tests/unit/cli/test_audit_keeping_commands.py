@@ -1,6 +1,8 @@
 """govctl audit seal, retention, hold, content and erase: what they say, do, and put on record."""
 
+import secrets
 import time
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -10,10 +12,13 @@ from audit.log import append_once
 from audit.sealing import Content
 from gateway.app import open_audit_store, open_audit_tree
 from gateway.config import load_config
+from gateway.retention import last_deleted_checkpoint
 from gateway.sealed_content import open_sealer
 
 DAY_NS = 86_400_000_000_000
-SEALING = "\naudit:\n  sealing: {readers: ['operator:alex', 'operator:sam'], two_people: true}\n"
+SEALING = (
+    "\naudit:\n  sealing: {seal_key: file:content.key, readers: ['operator:alex', 'operator:sam'], two_people: true}\n"
+)
 
 
 @pytest.fixture
@@ -23,6 +28,9 @@ def gateway(govctl: Any) -> Any:
     text = path.read_text()
     assert "\naudit:" not in text
     path.write_text(text + SEALING)
+    key = govctl.directory / "content.key"
+    key.write_bytes(b64encode(secrets.token_bytes(32)))
+    key.chmod(0o600)
     return govctl
 
 
@@ -67,6 +75,23 @@ async def test_what_is_past_its_time_is_simulated_and_then_deleted(gateway: Any)
     (record,) = gateway.records("log.segment_deleted")
     assert record["records"] == 4
     assert "No sealed segment" in gateway("audit", "retention", "apply").out
+
+
+async def test_what_is_left_after_a_deletion_verifies_from_the_sealed_checkpoint_on(gateway: Any) -> None:
+    keep_nothing(gateway)
+    config = load_config(gateway.directory / "govgateway.yaml")
+    assert last_deleted_checkpoint(config) is None
+    write(gateway, 0)
+    await sign(gateway)
+    gateway("audit", "seal")
+    write(gateway, 0)
+    await sign(gateway)
+    gateway("audit", "retention", "apply")
+    note = last_deleted_checkpoint(config)
+    assert note is not None
+    (gateway.directory / "sealed").write_bytes(note)
+    report = gateway("audit", "verify", "--sealed", "sealed", "--json").json
+    assert report["ok"]
 
 
 async def test_young_records_and_legal_holds_are_named_as_what_holds_it_back(gateway: Any) -> None:

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from audit.chain import Head
 from audit.errors import AuditStoreError
-from audit.retention import Covers, RetentionRules, Rule
+from audit.retention import Covers, RetentionRules, RowsBehindTree, Rule
 
 
 class KilledError(Exception):
@@ -268,3 +269,15 @@ def test_nothing_younger_than_its_time_or_under_hold_is_ever_deleted(
     kept = log.kept()
     assert kept == list(range(kept[0], len(written)))
     assert kept[0] % 2 == 0
+
+
+def test_the_record_that_the_tree_took_last_stays(world: Any) -> None:
+    two_segments(world)
+    world.later(500)
+    taken = {"worker-0": Head(5, ""), "control": Head(9, "")}
+    world.rows = RowsBehindTree(world.store, lambda: taken)
+    assert world.keeper().apply("operator:anna") is None
+    assert world.kept("worker-0") == [5, 6, 7]
+    assert world.kept("control") == [4, 5]
+    assert RowsBehindTree(world.store, dict).delete_before("control", 5) == 0
+    assert world.kept("control") == [4, 5]
