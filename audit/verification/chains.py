@@ -32,8 +32,11 @@ class _Span:
     start: int
     stop: int
     expected: Head | None
+    gapless: bool
 
     def ranges(self) -> list[tuple[int, int]]:
+        if not self.gapless:  # a forged number, such as 2^62, would make more ranges than there are records
+            return [(self.start, self.stop)]
         return [(at, min(at + RANGE_RECORDS, self.stop)) for at in range(self.start, self.stop, RANGE_RECORDS)]
 
 
@@ -124,7 +127,8 @@ def _plan(store: AuditStore, report: ChainReport, before: ChainState | None, sta
             report.time_ns, report.greatest_id = before.time_ns, before.greatest_id
             report.open_intents = dict(before.open_intents)
             _check_still_there(report, before.head, reader)
-    return _Span(report, report.start, max(stop, report.start), expected)
+        gapless = first is None or reader.count() >= stop - first.sequence
+    return _Span(report, report.start, max(stop, report.start), expected, gapless)
 
 
 def _check_beginning(report: ChainReport, first: StoredRecord, start: Head | None) -> None:
