@@ -178,6 +178,7 @@ class PostgresChainWriter:
             if not self._locked(connection, _PATIENCE_SECONDS):
                 raise self._taken()
         self._check_copy(connection, Head(*noted))
+        # This commit waits for the synchronous standbys, so whatever is read after it is on them too.
         taken = connection.exec_driver_sql(_TAKE, (epoch, self._epoch, self._holder, self._id, holder)).one_or_none()
         if taken is None:
             raise self._taken()

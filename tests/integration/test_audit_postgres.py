@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -38,6 +39,22 @@ writer = store.open_writer(chain)
 for number in range(int(batches)):
     writer.append(linked(writer.head, 10, chain=chain))
 writer.close()
+"""
+
+LOGGER = """
+import asyncio, sys, time
+from audit.log import AuditLog
+from audit.store import open_store
+async def main():
+    log = AuditLog(open_store(sys.argv[1], "example.org/audit"), "chain", digest_key=b"k" * 32, clock=time.time_ns)
+    async def one():
+        while True:
+            entry = log.append("test.event", {"text": "x" * 300})
+            await entry.durable()
+            sys.stdout.write(entry.event_id + "\\n")
+            sys.stdout.flush()
+    await asyncio.gather(*(one() for _ in range(30)))
+asyncio.run(main())
 """
 
 
@@ -433,6 +450,24 @@ async def test_a_full_disk_closes_the_log_until_there_is_room(own_server, small_
     await log.close()
     assert len(acknowledged) > 10
     check_chain(store, set(acknowledged))
+
+
+def test_a_gateway_that_is_killed_under_load_loses_nothing_that_was_acknowledged(world: PostgresWorld, tmp_path: Path):
+    chance = random.Random(9)  # noqa: S311 - not a secret
+    answers = tmp_path / "answers"
+    for _ in range(12):
+        with answers.open("a") as file:
+            process = subprocess.Popen([sys.executable, "-c", LOGGER, world.where], cwd=ROOT, stdout=file)
+            size = answers.stat().st_size
+            while answers.stat().st_size == size:
+                assert process.poll() is None
+                time.sleep(0.01)
+            time.sleep(chance.uniform(0, 0.2))
+            process.kill()
+            process.wait(10)
+    acknowledged = {line for line in answers.read_text().split("\n") if len(line) == 36}
+    assert len(acknowledged) > 12
+    check_chain(world.open(), acknowledged)
 
 
 def test_four_processes_write_four_chains_at_once(world: PostgresWorld):
