@@ -15,6 +15,7 @@ from audit.verification import ChainReport, Finding, LogReport, TreeReport, load
 from gateway.app import open_audit_store
 from gateway.audit_keys import VERIFIER_FILE
 from gateway.cli.audit.base import app
+from gateway.cli.audit.sealed import last_deleted
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, errors, fail, print_json, say, when
 from gateway.config import GatewayConfig, load_config
 
@@ -39,7 +40,11 @@ def verify(
         typer.Option(help="Signed checkpoint that you kept; the tree has to continue it. May be repeated."),
     ] = None,
     sealed: Annotated[
-        Path | None, typer.Option(help="Signed checkpoint of the last segment that retention deleted.")
+        Path | None,
+        typer.Option(
+            help="Signed checkpoint of the last segment that retention deleted; default: as its journal has it.",
+            show_default=False,
+        ),
     ] = None,
     state: Annotated[
         Path | None,
@@ -64,7 +69,7 @@ def verify(
             keys=keys,
             state=before,
             older=[_read(path) for path in since or ()],
-            sealed=_read(sealed) if sealed is not None else None,
+            sealed=_read(sealed) if sealed is not None else last_deleted(settings),
             check=validate_record if schemas else None,
             progress=lambda count: progress.advance(task, count),
         )
