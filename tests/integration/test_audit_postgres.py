@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psycopg
@@ -364,6 +365,36 @@ async def test_a_log_goes_on_after_a_fail_over_to_a_replica_that_has_everything(
         await log.close()
         assert len(acknowledged) > 40
         check_chain(store, acknowledged)
+    finally:
+        replica.remove()
+
+
+def test_a_commit_that_no_standby_has_yet_is_not_taken_for_durable(own_server, tmp_path):
+    replica = PostgresServer(copy_of=own_server)
+    try:
+        replica.start()
+        own_server.execute("ALTER SYSTEM SET synchronous_standby_names = '*'", "SELECT pg_reload_conf()")
+        writer = PostgresStore(own_server.url, LOG, heads=tmp_path).open_writer("chain")
+        write(writer, 1)
+        replica.stop()
+        batch = linked(writer.head, 1)
+        with ThreadPoolExecutor() as pool:
+            append = pool.submit(writer.append, batch)
+            ended = [(False,)]
+            while not any(row[0] for row in ended):
+                # The session is ended while its commit, which is on this server's disk, waits for the standby.
+                ended = own_server.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event = 'SyncRep'"
+                )
+            with pytest.raises(AuditStoreError):
+                append.result(30)
+            head = pool.submit(writer.read_head)
+            with pytest.raises(TimeoutError):
+                head.result(1)
+            replica.start()
+            assert head.result(30) == Head(1, batch[0].hash)
+        assert replica.execute("SELECT count(*) FROM audit_records") == [(2,)]
+        writer.close()
     finally:
         replica.remove()
 
