@@ -19,12 +19,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from queue import Empty, SimpleQueue
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from audit.chain import SKEW_NS, Head, Linked, link
 from audit.errors import AuditStoreError, AuditUnavailableError, CanonicalError
 from audit.event_id import uuid7
 from audit.store import AuditStore, ChainWriter
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 _log = logging.getLogger(__name__)
 
@@ -116,6 +119,23 @@ def _mark_committed(openers: list[Entry], written: list[tuple[Entry, Linked]]) -
         entry.committed = True
 
 
+class PayloadDigest:
+    """The keyed digest of a payload that comes in pieces (HMAC-SHA256)."""
+
+    __slots__ = ("_inner", "_outer", "update")
+
+    def __init__(self, inner: "_Hash", outer: "_Hash") -> None:
+        self._inner = inner.copy()
+        self._outer = outer
+        self.update = self._inner.update
+
+    def hexdigest(self) -> str:
+        """Return the digest of what came so far (hex)."""
+        outer = self._outer.copy()
+        outer.update(self._inner.digest())
+        return outer.hexdigest()
+
+
 class AuditLog:
     """One chain with its writer thread.
 
@@ -169,11 +189,14 @@ class AuditLog:
 
     def digest(self, payload: bytes) -> str:
         """Return the keyed digest of a payload (HMAC-SHA256, hex): short prompts cannot be guessed from it."""
+        digest = self.digester()
+        digest.update(payload)
+        return digest.hexdigest()
+
+    def digester(self) -> PayloadDigest:
+        """Return what makes the keyed digest of a payload that comes in pieces."""
         # RFC 2104 with the key's two blocks hashed once; the library's one-shot form costs ten times as much.
-        inner, outer = self._inner.copy(), self._outer.copy()
-        inner.update(payload)
-        outer.update(inner.digest())
-        return outer.hexdigest()
+        return PayloadDigest(self._inner, self._outer)
 
     def append(
         self, record_type: str, fields: dict[str, Any], *, keep: bool = False, closes: Entry | None = None

@@ -278,6 +278,8 @@ class ControlProcess:
                 "policy": {"revision": policies.revision, "data_digest": policies.data_digest},
             },
         )
+        if self._tree_key_made:
+            entry = self._audit.append("log.checkpoint_key_created", {"verifier_key": self._tree.verifier_key})
         self._generations.record_unsafe()
         correction = correction_of(app.open_audit_store(config), self._generations.policies.found)
         if correction is not None:

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from time import perf_counter_ns
 from typing import Any
 
-from audit.log import Entry
+from audit.log import Entry, PayloadDigest
 from audit.sealing.intake import CallContent
 from gateway.authorization.engine import Decision
 from gateway.errors import GatewayError
@@ -54,6 +54,7 @@ class Exchange:
         "delegated_inputs",
         "delegation",
         "delegators",
+        "digest",
         "headers",
         "intent",
         "marks",
@@ -106,6 +107,7 @@ class Exchange:
         self.answer: UpstreamAnswer | None = None
         self.meter: Meter | None = None
         self.relayed = 0
+        self.digest: PayloadDigest | None = None
         self.max_tokens = 0
         self.sent_ns = 0
         self.reached_backend = False
@@ -155,4 +157,6 @@ class Exchange:
     async def write(self, data: bytes, *, more: bool) -> None:
         """Send bytes of the answer's body; waits while the caller reads too slowly."""
         self.relayed += len(data)
+        if self.digest is not None:
+            self.digest.update(data)
         await self._send({"type": "http.response.body", "body": data, "more_body": more})

@@ -289,6 +289,7 @@ class Pipeline:
         except AuditUnavailableError as error:
             raise UnavailableError(str(error), code="audit_unavailable") from error
         exchange.intent = entry
+        exchange.digest = self._audit.digester()
         exchange.request_id = entry.event_id
 
     async def _seal_request(self, exchange: Exchange) -> None:
@@ -489,7 +490,8 @@ class Pipeline:
                 headers=((b"retry-after", b"1"),),
             )
         try:
-            entry = self._audit.append("access.denied", records.denied(exchange, runtime, error, self._audit))
+            fields = records.denied(exchange, runtime, error, self._audit)
+            entry = self._audit.append("quota.exceeded" if isinstance(error, LimitReached) else "access.denied", fields)
             exchange.request_id = entry.event_id
             receipt.append(receipt_header(self._audit.log, self._audit.chain, await entry.durable()))
         except AuditUnavailableError as unavailable:

@@ -66,7 +66,7 @@ def denied(exchange: Exchange, runtime: Runtime, error: GatewayError, audit: Aud
 
 def outcome(exchange: Exchange, result: str, cause: str, charged: int) -> dict[str, Any]:
     """Return the fields of `access.outcome`, which closes an intent."""
-    assert exchange.intent is not None  # noqa: S101 - it is what is closed
+    assert exchange.intent and exchange.digest  # noqa: S101, PT018 - it is what is closed
     said = exchange.intent.fields
     usage = exchange.meter.usage if exchange.meter is not None else None
     fields: dict[str, Any] = {
@@ -86,7 +86,7 @@ def outcome(exchange: Exchange, result: str, cause: str, charged: int) -> dict[s
             "reported": bool(usage and usage.known),
             "charged_tokens": charged,
         },
-        "response_bytes": exchange.relayed,
+        "response": {"bytes": exchange.relayed, "digest": exchange.digest.hexdigest()},
         "trace_id": said["trace_id"],
     }
     if "model" in said:

@@ -220,7 +220,7 @@ class AccessOutcome(Record):
     status: Count = Field(description="HTTP status that was answered; 0 where nothing was.")
     backend: Name
     usage: Usage
-    response_bytes: Count
+    response: Payload
     trace_id: TraceId
 
 
@@ -246,7 +246,7 @@ DEFINITIONS: tuple[EventDefinition, ...] = (
     define(AccessIntent, "access"),
     define(AccessOutcome, "access"),
     define(AccessDenied, "access", "medium"),
-    define(QuotaExceeded, "access", "low", written=False),
+    define(QuotaExceeded, "access", "low"),
     define(AccessDenialsSuppressed, "access", "medium"),
     define(ConnectionRefused, "security", "medium"),
 )

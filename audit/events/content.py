@@ -111,7 +111,7 @@ class ContentErased(_Erasure):
 
 
 DEFINITIONS: tuple[EventDefinition, ...] = (
-    define(ContentSealed, "access", "low", written=False),
+    define(ContentSealed, "access", "low"),
     define(ContentAccessRequested, "security", "medium"),
     define(ContentAccessApproved, "security", "medium"),
     define(ContentOpened, "security", "high"),

@@ -143,7 +143,7 @@ class WitnessAhead(Record):
 DEFINITIONS: tuple[EventDefinition, ...] = (
     define(LogRecovered, "integrity", "high"),
     define(LogBroken, "integrity", "critical"),
-    define(LogCheckpointKeyCreated, "integrity", "medium", written=False),
+    define(LogCheckpointKeyCreated, "integrity", "medium"),
     define(LogCheckpointKeyRotated, "integrity", "medium", written=False),
     define(LogSealed, "integrity"),
     define(LogSegmentDeleted, "integrity", "medium"),

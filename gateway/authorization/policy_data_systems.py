@@ -41,7 +41,9 @@ class RegisteredSystem(BaseModel):
     )
     fria: Said | None = Field(None, description="Reference of the fundamental rights impact assessment.")
     seal_content: bool = Field(
-        False, strict=True, description="Whether prompts and answers are kept, sealed (the obligation log_content_sealed)."
+        False,
+        strict=True,
+        description="Whether prompts and answers are kept, sealed (the obligation log_content_sealed).",
     )
     transparency: bool | None = Field(None, strict=True, description="Whether Article 50 concerns the system.")
 

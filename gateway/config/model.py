@@ -430,8 +430,8 @@ class GatewayConfig(Section):
     def unsafe_options(self) -> list[str]:
         """Return the unsafe-named options in use, for the audit log and the evidence."""
         used = [f"backends.{b.name}.unsafe_plaintext" for b in self.backends if b.unsafe_plaintext]
-        if self.policy.unsafe_unsigned:
-            used.append("policy.unsafe_unsigned")
-        if self.audit.retention.unsafe_shorter_than_law:
-            used.append("audit.retention.unsafe_shorter_than_law")
-        return used
+        others = {
+            "policy.unsafe_unsigned": self.policy.unsafe_unsigned,
+            "audit.retention.unsafe_shorter_than_law": self.audit.retention.unsafe_shorter_than_law,
+        }
+        return [*used, *(name for name, chosen in others.items() if chosen)]

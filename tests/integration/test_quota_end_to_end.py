@@ -116,7 +116,7 @@ def test_requests_a_minute_are_counted_over_two_workers_and_then_refused(limited
     assert re.fullmatch(r"(\d+m)?\d+s", refused.headers["x-ratelimit-reset-requests"])
     assert '"five-requests-per-minute";q=5;w=60' in refused.headers["ratelimit-policy"]
     assert re.search(r'"five-requests-per-minute";r=0;t=\d+', refused.headers["ratelimit"])
-    denied = recorded(limited, "access.denied", event_id=refused.headers["x-request-id"])
+    denied = recorded(limited, "quota.exceeded", event_id=refused.headers["x-request-id"])
     assert denied["reasons"] == ["quota_requests"]
     assert metric(limited, 'govgateway_quota_refusals_total{limit="five-requests-per-minute"}') >= 1
     with sdk(limited, agent) as client, pytest.raises(openai.RateLimitError) as caught:
