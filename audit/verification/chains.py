@@ -34,10 +34,16 @@ class _Span:
     expected: Head | None
     gapless: bool
 
-    def ranges(self) -> list[tuple[int, int]]:
-        if not self.gapless:  # a forged number, such as 2^62, would make more ranges than there are records
-            return [(self.start, self.stop)]
-        return [(at, min(at + RANGE_RECORDS, self.stop)) for at in range(self.start, self.stop, RANGE_RECORDS)]
+    def ranges(self, store: AuditStore) -> Iterator[tuple[int, int]]:
+        if self.gapless:
+            yield from ((at, min(at + RANGE_RECORDS, self.stop)) for at in range(self.start, self.stop, RANGE_RECORDS))
+            return
+        # A forged number, such as 2^62, lies further away than ranges can be counted: they begin where records are.
+        at = self.start
+        with store.reader(self.report.chain) as reader:
+            while (row := next(reader.records(at, stop=self.stop, batch=1), None)) is not None:
+                yield row.sequence, min(row.sequence + RANGE_RECORDS, self.stop)
+                at = row.sequence + RANGE_RECORDS
 
 
 def verify_store(
@@ -199,11 +205,11 @@ class _Checker:
         """Yield the results of the ranges of a chain, in order."""
         chain = span.report.chain
         if self._pool is None:
-            for start, stop in span.ranges():
+            for start, stop in span.ranges(self._job[0]):
                 yield _check(*self._job, chain, start, stop)
             return
         waiting: list[Future[RangeResult]] = []
-        for start, stop in span.ranges():
+        for start, stop in span.ranges(self._job[0]):
             waiting.append(self._pool.submit(_check_here, chain, start, stop))
             if len(waiting) > 2 * self._processes:
                 yield waiting.pop(0).result()
