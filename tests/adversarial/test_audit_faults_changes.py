@@ -318,11 +318,10 @@ def test_no_record_can_be_removed_inserted_repeated_moved_or_taken_from_elsewher
     for attack in data.draw(st.lists(st.sampled_from((*ROW_ATTACKS, of_another_chain)), min_size=1, max_size=3)):
         rows = attack(rows, data) if rows else rows
     rows = repaired(rows)
-    assume(rows != untouched)
-    assume(rows[: len(untouched)] != untouched)  # a record added at the end is another matter
     # A table holds a place once: what comes twice without a number of its own is not even written.
     assume(len({row.seq for row in rows}) == len(rows))
-    assume(sorted(rows, key=lambda row: row.seq) != untouched)
+    # Nothing changed, or only a record added at the end: that is the tree's matter.
+    assume(sorted(rows, key=lambda row: row.seq)[: len(untouched)] != untouched)
     directory = changed(rows)
     broken = rules(directory)
     assert broken[CHAINS[0]], [row.seq for row in rows]
