@@ -34,11 +34,11 @@ class LogWorld:
         now: time of the next record (UNIX, nanoseconds).
     """
 
-    def __init__(self, directory: Path, key: Ed25519PrivateKey | None = None) -> None:
+    def __init__(self, directory: Path, key: Ed25519PrivateKey | None = None, origin: str = ORIGIN) -> None:
         self.directory = directory
         self.tree = directory / "tree"
-        self.store = SqliteStore(directory, ORIGIN)
-        self.signer = Ed25519Signer(ORIGIN, key or Ed25519PrivateKey.generate())
+        self.store = SqliteStore(directory, origin)
+        self.signer = Ed25519Signer(origin, key or Ed25519PrivateKey.generate())
         self.now = START_NS
         self._state = TreeState(self.tree)
 
@@ -73,7 +73,7 @@ class LogWorld:
         for event in events:
             self.now += STEP_NS
             record_type, fields = event(batch[-1].event_id if batch else "")
-            batch.append(link(head, ORIGIN, chain, uuid7(), self.now, record_type, fields))
+            batch.append(link(head, self.store.log, chain, uuid7(), self.now, record_type, fields))
             head = Head(batch[-1].sequence, batch[-1].hash)
         writer.append(batch)
         writer.close()

@@ -29,7 +29,7 @@ def tail(
         key=lambda r: (r.time_ns, r.event_id),
     )
     for record in records[-count:] if count else []:
-        _print(record, json)
+        print_record(record, json)
     ends = {chain: _end(store, chain) for chain in store.chains()} if follow else {}
     while follow:
         time.sleep(POLL_SECONDS)
@@ -39,7 +39,7 @@ def tail(
                 fresh += reader.records(ends.get(chain, -1) + 1)
         for record in sorted(fresh, key=lambda r: (r.time_ns, r.event_id)):
             ends[record.chain] = max(ends.get(record.chain, -1), record.sequence)
-            _print(record, json)
+            print_record(record, json)
 
 
 @app.command()
@@ -72,7 +72,8 @@ def _end(store: AuditStore, chain: str) -> int:
     return last[0].sequence if last else -1
 
 
-def _print(record: StoredRecord, json: bool) -> None:
+def print_record(record: StoredRecord, json: bool) -> None:
+    """Print a record: a line for a person, or exactly as it is in the log."""
     document: dict[str, Any] = orjson.loads(record.record)
     if json:
         typer.echo(record.record.decode())

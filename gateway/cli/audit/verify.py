@@ -9,27 +9,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from audit.events.validation import validate_record
 from audit.store import AuditStore
-from audit.tlog.errors import NoteError
-from audit.tlog.note import NoteVerifier, parse_verifier_key
 from audit.verification import ChainReport, Finding, LogReport, TreeReport, load_state, save_state, verify_log
 from gateway.app import open_audit_store
-from gateway.audit_keys import VERIFIER_FILE
 from gateway.cli.audit.base import app
+from gateway.cli.audit.keys import KeyOption, verifier_keys
 from gateway.cli.audit.sealed import last_deleted
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, errors, fail, print_json, say, when
-from gateway.config import GatewayConfig, load_config
+from gateway.config import load_config
 
 SHOWN_FINDINGS = 20
-
-KeyOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--key",
-        help="The log's public key (C2SP verifier key), or a file that holds it, as you got it from elsewhere; may be "
-        "repeated. Default: the one that lies beside the log, which proves less.",
-        show_default=False,
-    ),
-]
 
 
 @app.command()
@@ -81,18 +69,6 @@ def verify(
         _tell(report, own=own, known=bool(keys))
     if not report.ok:
         raise typer.Exit(1)
-
-
-def verifier_keys(settings: GatewayConfig, given: Sequence[str] | None) -> tuple[list[NoteVerifier], bool]:
-    """Return the log's public keys, and whether they were given rather than found beside the log."""
-    try:
-        if given:
-            texts = [Path(each).read_text() if "+" not in each or Path(each).exists() else each for each in given]
-            return [parse_verifier_key(text) for text in texts], True
-        path = settings.audit_dir / VERIFIER_FILE
-        return ([parse_verifier_key(path.read_text())] if path.exists() else []), False
-    except (NoteError, OSError, UnicodeDecodeError) as error:
-        fail(f"the log's public key: {error}. It has the form NAME+ID+KEY; the gateway's operator publishes it.")
 
 
 def _read(path: Path) -> bytes:
