@@ -9,6 +9,7 @@ import pytest
 
 from audit.chain import link
 from audit.event_id import uuid7
+from audit.events import validate_record
 from audit.store import SqliteStore
 from gateway.policy_activation import reconciling
 from gateway.policy_activation.reconciling import correction_of
@@ -20,7 +21,13 @@ FIRST, SECOND_ONE, THIRD = (letter * 64 for letter in "abc")
 
 def activation(letter: str, time: int, **more: Any) -> Activation:
     return Activation(
-        digest=letter * 64, revision=f"rev-{letter}", data_digest="d", time=time, by="operator:ada", source="s", **more
+        digest=letter * 64,
+        revision=f"rev-{letter}",
+        data_digest="e" * 64,
+        time=time,
+        by="operator:ada",
+        source="s",
+        **more,
     )
 
 
@@ -136,15 +143,16 @@ def test_last_activation_is_found_behind_many_other_records(store, write, monkey
     assert correction_of(store, History(activations=(first,))).fields["bundle_digest"] == SECOND_ONE
 
 
-def test_correction_has_a_canonical_form(store, write):
-    (first, one), (_, two) = activations(("a", 10), ("b", 20))
+def test_corrections_are_as_their_types_are_defined(store, write):
+    (first, _), (_, two) = activations(("a", 10), ("b", 20))
     write("policy.activated", two, 20)
     for history in ((first,), (activation("c", 30),)):
         correction = correction_of(store, History(activations=history))
         write(correction.type, correction.fields, 40)
     with store.reader("control") as reader:
-        assert all(orjson.loads(row.record)["bundle_digest"] for row in reader.records())
-    assert one["replaced"] == {}
+        documents = [orjson.loads(row.record) for row in reader.records()]
+    assert [each["type"] for each in documents] == ["policy.activated", "policy.activation_failed", "policy.activated"]
+    assert [problem for each in documents for problem in validate_record(each)] == []
 
 
 def test_chain_that_was_only_begun_stops_no_start(store, write):
