@@ -90,8 +90,8 @@ def link(
     Raises:
         CanonicalError: the fields have no canonical form, use a name that the chain sets, or are too long.
     """
-    taken = _CHAIN_FIELDS & fields.keys()
-    if taken:
+    if not _CHAIN_FIELDS.isdisjoint(fields):
+        taken = _CHAIN_FIELDS & fields.keys()
         raise CanonicalError(f"the fields of {record_type} use names that the chain sets: {', '.join(sorted(taken))}")
     sequence = head.sequence + 1
     document = {

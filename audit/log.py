@@ -305,13 +305,14 @@ class AuditLog:
         written: list[tuple[Entry, Linked]] = []
         refused: list[tuple[Entry, str]] = []
         openers: list[Entry] = []
+        placed: set[Entry] = set()
         head, last = self._writer.head, self._writer.last_time_ns
         for entry in batch:
             if entry.time_ns < last - SKEW_NS:
                 linked.append(self._link_step(head, last, entry.time_ns))
                 head, last = Head(linked[-1].sequence, linked[-1].hash), entry.time_ns
             opener = entry.closes
-            if opener is not None and not opener.committed and opener not in (e for e, _ in written):
+            if opener is not None and not opener.committed and opener not in placed:
                 openers.append(opener)
                 linked.append(self._link_lost(head, opener))
                 head = Head(linked[-1].sequence, linked[-1].hash)
@@ -324,6 +325,7 @@ class AuditLog:
             last = record.time_ns
             linked.append(record)
             written.append((entry, record))
+            placed.add(entry)
         begin = time.monotonic()
         try:
             if linked:

@@ -16,7 +16,7 @@ from gateway.config.yaml_file import read_yaml
 from gateway.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_SECRET_KEYS = frozenset({"seal_key", "credential", "access_key", "secret_key"})
+_SECRET_KEYS = frozenset({"seal_key", "credential", "access_key", "secret_key", "database"})
 
 
 _Section = TypeVar("_Section", bound=BaseModel)
@@ -165,7 +165,10 @@ def _resolve(config: GatewayConfig, base: Path) -> GatewayConfig:
     ]
     sealing = config.audit.sealing
     audit = config.audit.model_copy(
-        update={"sealing": sealing.model_copy(update={"seal_key": reference(sealing.seal_key)})}
+        update={
+            "database": reference(config.audit.database),
+            "sealing": sealing.model_copy(update={"seal_key": reference(sealing.seal_key)}),
+        }
     )
     if audit.directory is not None:
         audit = audit.model_copy(update={"directory": absolute(audit.directory)})

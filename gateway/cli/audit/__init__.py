@@ -1,6 +1,31 @@
 """govctl audit: the log of everything that happened. Each module registers its commands on `app`."""
 
-from gateway.cli.audit import checkpoint, content, erase, export, hold, query, reading, retention, seal, verify
+from gateway.cli.audit import (
+    checkpoint,
+    content,
+    erase,
+    export,
+    hold,
+    moving,
+    query,
+    reading,
+    retention,
+    seal,
+    verify,
+)
 from gateway.cli.audit.base import app
 
-__all__ = ["app", "checkpoint", "content", "erase", "export", "hold", "query", "reading", "retention", "seal", "verify"]
+__all__ = [
+    "app",
+    "checkpoint",
+    "content",
+    "erase",
+    "export",
+    "hold",
+    "moving",
+    "query",
+    "reading",
+    "retention",
+    "seal",
+    "verify",
+]
