@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the interop tests need and a Python environment cannot give: openssl, nginx, git, jq, PostgreSQL, OPA, Envoy,
-# and a client on go-spiffe. Fails where it cannot.
+# Installs what the interop tests need and a Python environment cannot give: openssl, nginx, git, jq, PostgreSQL, a C
+# compiler, OPA, Envoy, and a client on go-spiffe. Fails where it cannot.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=.interop/bin
@@ -13,6 +13,8 @@ command -v nginx >/dev/null || missing+=(nginx-light)
 command -v go >/dev/null || missing+=(golang-go)
 command -v jq >/dev/null || missing+=(jq)
 command -v git >/dev/null || missing+=(git)
+command -v cc >/dev/null || missing+=(gcc libc6-dev)
+command -v unshare >/dev/null || missing+=(util-linux mount)
 { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 || missing+=(postgresql)
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" != 0 ]; then

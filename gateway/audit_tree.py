@@ -19,7 +19,7 @@ from audit.receipts import CHECKPOINT
 from audit.store import AuditStore
 from audit.tlog.errors import TileMissingError
 from audit.tlog.note import NoteSigner
-from audit.tlog.tiles import DirectoryTiles, TileTree
+from audit.tlog.tiles import DirectoryTiles
 from audit.tree.sequencer import Sequenced, Sequencer
 from audit.tree.state import TreeState
 
@@ -53,7 +53,7 @@ class AuditTree:
         self._interval = interval
         self._state = TreeState(directory)
         self._storage = DirectoryTiles(directory)
-        self._sequencer = Sequencer(store, self._state, TileTree(self._storage, self._state.size), [signer])
+        self._sequencer = Sequencer(store, self._state, self._storage, [signer])
         self._sequencer.check()
         self._broken = ""
         self._problem = ""

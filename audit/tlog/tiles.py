@@ -105,7 +105,7 @@ class DirectoryTiles:
     def write(self, path: str, data: bytes) -> None:
         """Write a file whole or not at all; it is on disk when this returns."""
         target = self._directory / path
-        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._make(target.parent)
         temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}")
         try:
             with temporary.open("wb") as file:
@@ -116,15 +116,26 @@ class DirectoryTiles:
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        descriptor = os.open(target.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        _sync(target.parent)
+
+    def _make(self, directory: Path) -> None:
+        """Make a directory, and make sure that its name is on disk."""
+        if not directory.is_dir():
+            self._make(directory.parent)
+            directory.mkdir(mode=0o700, exist_ok=True)
+            _sync(directory.parent)
 
     def drop_partial(self, path: str) -> None:
         """Take away the partial tiles of a full one."""
         shutil.rmtree(self._directory / f"{path}.p", ignore_errors=True)
+
+
+def _sync(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 class TileTree:

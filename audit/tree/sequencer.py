@@ -18,7 +18,7 @@ from audit.errors import AuditBrokenError
 from audit.store.base import AuditStore, StoredRecord
 from audit.tlog.checkpoint import Checkpoint
 from audit.tlog.note import NoteSigner, sign_note
-from audit.tlog.tiles import TileTree
+from audit.tlog.tiles import TileStorage, TileTree
 from audit.tree.guard import check_chain
 from audit.tree.state import Run, TreeState
 
@@ -46,12 +46,19 @@ class Sequenced:
 class Sequencer:
     """Grows and signs the tree of one log. Not for two threads at once."""
 
-    def __init__(self, store: AuditStore, state: TreeState, tiles: TileTree, signers: Sequence[NoteSigner]) -> None:
-        """`tiles` has the size of `state`; `signers` sign every checkpoint, the log's own key first."""
+    def __init__(
+        self, store: AuditStore, state: TreeState, storage: TileStorage, signers: Sequence[NoteSigner]
+    ) -> None:
+        """`signers` sign every checkpoint, the log's own key first.
+
+        Raises:
+            TileMissingError: the tree's last tiles are not there.
+        """
         self._store = store
         self._state = state
-        self._tiles = tiles
+        self._storage = storage
         self._signers = signers
+        self._tiles: TileTree | None = TileTree(storage, state.size)
         self.size = state.size
 
     def check(self) -> None:
@@ -72,6 +79,7 @@ class Sequencer:
             AuditStoreError: a chain or the state cannot be read or written.
             OSError: a tile cannot be written.
         """
+        tiles = self._opened()
         runs, leaves, heads = [], list[bytes](), {}
         for chain in self._store.chains():
             head = self._state.head(chain) or Head()
@@ -87,8 +95,10 @@ class Sequencer:
                 break
         if not leaves:
             return None
-        self._tiles.append(leaves)
+        self._tiles = None  # until both are written: what a failure left of them is read again
+        tiles.append(leaves)
         self._state.add(runs, heads)
+        self._tiles = tiles
         self.size += len(leaves)
         return Sequenced(len(leaves), len(leaves) >= MAX_RECORDS, *self.sign())
 
@@ -98,10 +108,21 @@ class Sequencer:
         checkpoint = Checkpoint(
             self._store.log,
             self.size,
-            self._tiles.root(),
+            self._opened().root(),
             tuple(f"chain {chain} {heads[chain].sequence + 1} {heads[chain].hash}" for chain in sorted(heads)),
         )
         return checkpoint, sign_note(checkpoint.to_text(), self._signers)
+
+    @property
+    def tiles(self) -> TileTree:
+        """The tree, for proofs."""
+        return self._opened()
+
+    def _opened(self) -> TileTree:
+        if self._tiles is None:
+            self.size = self._state.size
+            self._tiles = TileTree(self._storage, self.size)
+        return self._tiles
 
     def _new(self, chain: str, head: Head, limit: int) -> Iterator[StoredRecord]:
         with self._store.reader(chain) as reader:

@@ -16,6 +16,7 @@ from sqlalchemy.pool import NullPool, StaticPool
 
 from audit.chain import Head
 from audit.errors import AuditStoreError
+from audit.store.settling import settle
 
 FILE_NAME = "state.sqlite"
 
@@ -119,6 +120,7 @@ class TreeState:
                         (chain, head.sequence, head.hash),
                     )
         except (SQLAlchemyError, OSError) as error:
+            self._engine.dispose()  # the next connection settles what this one left
             raise AuditStoreError(f"{self._name} cannot be written: {_reason(error)}") from error
 
     def index_of(self, chain: str, sequence: int) -> int | None:
@@ -200,6 +202,11 @@ def _engine(path: Path, *, readonly: bool) -> Engine:
     engine = create_engine(
         url, poolclass=NullPool if readonly else StaticPool, connect_args={"timeout": 5, "check_same_thread": False}
     )
+
+    @event.listens_for(engine, "do_connect")
+    def _settle(*_: Any) -> None:
+        if not readonly:
+            settle(path.with_name(f"{path.name}-wal"))
 
     @event.listens_for(engine, "connect")
     def _configure(connection: Any, _record: Any) -> None:
