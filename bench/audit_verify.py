@@ -28,7 +28,7 @@ from audit.search import Query, search
 from audit.search.index import size_on_disk
 from audit.store import SqliteStore
 from audit.tlog.note import Ed25519Signer, parse_verifier_key
-from audit.tlog.tiles import DirectoryTiles, TileTree
+from audit.tlog.tiles import DirectoryTiles
 from audit.tree.sequencer import Sequencer
 from audit.tree.state import TreeState
 from audit.verification import verify_log
@@ -168,7 +168,7 @@ def sequence(store: SqliteStore, tree: Path, signer: Ed25519Signer) -> None:
     """Take everything into the tree and sign it."""
     tiles = DirectoryTiles(tree)
     with TreeState(tree) as state:
-        sequencer = Sequencer(store, state, TileTree(tiles, state.size), [signer])
+        sequencer = Sequencer(store, state, tiles, [signer])
         while (step := sequencer.step()) is not None and step.more:
             pass
         tiles.write(CHECKPOINT, sequencer.sign()[1])

@@ -134,7 +134,7 @@ class Key:
                 Ed25519PublicKey.from_public_bytes(self.public).verify(signature, signed)
             else:
                 mldsa.MLDSA44PublicKey.from_public_bytes(self.public).verify(signature, self._subtree(text, time))
-        except InvalidSignature:
+        except (InvalidSignature, ValueError):
             raise WrongError(f"the signature of {self.name} does not verify") from None
         return time
 
@@ -253,7 +253,12 @@ class Policy:
                 names = words[3:]
                 count = {"any": "1", "all": str(len(names))}.get(words[2], words[2])
                 bad = [n for n in names if n not in known or n == "none" or n in members]
-                if bad or len(set(names)) != len(names) or not count.isdigit() or not 1 <= int(count) <= len(names):
+                if (
+                    bad
+                    or len(set(names)) != len(names)
+                    or not re.fullmatch("[0-9]{1,4}", count)
+                    or not 1 <= int(count) <= len(names)
+                ):
                     raise UnusableError(f"the witness policy has a group that is malformed: {line!r:.100}")
                 members.update(names)
                 policy.groups[words[1]] = (int(count), names)

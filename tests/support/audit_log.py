@@ -13,7 +13,7 @@ from audit.event_id import uuid7
 from audit.receipts import CHECKPOINT
 from audit.store import SqliteStore
 from audit.tlog.note import Ed25519Signer, NoteVerifier, parse_verifier_key
-from audit.tlog.tiles import DirectoryTiles, TileTree
+from audit.tlog.tiles import DirectoryTiles
 from audit.tree.sequencer import Sequencer
 from audit.tree.state import TreeState
 
@@ -82,7 +82,7 @@ class LogWorld:
     def sequence(self) -> bytes:
         """Take everything into the tree and publish the checkpoint; return it."""
         tiles = DirectoryTiles(self.tree)
-        sequencer = Sequencer(self.store, self._state, TileTree(tiles, self._state.size), [self.signer])
+        sequencer = Sequencer(self.store, self._state, tiles, [self.signer])
         while (step := sequencer.step()) is not None and step.more:
             pass
         note = sequencer.sign()[1]

@@ -1,6 +1,7 @@
 """The standalone verifier, alone in a directory: what it proves, and that it finds every change."""
 
 import base64
+import importlib.util
 import json
 import shutil
 import subprocess
@@ -14,6 +15,8 @@ import orjson
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from audit.canonical import canonical
 from audit.export import ExportRequest, export_log
@@ -317,7 +320,15 @@ class TestWitnesses:
         assert bundle("--policy", "../policy").code == 0
 
     @pytest.mark.parametrize(
-        "text", ["", "quorum w0\n", "group g 2 w0\nquorum g\n", "quorum none\nquorum none\n", "x\n"]
+        "text",
+        [
+            "",
+            "quorum w0\n",
+            "group g 2 w0\nquorum g\n",
+            "group g ² w0\nquorum g\n",
+            "quorum none\nquorum none\n",
+            "x\n",
+        ],
     )
     def test_a_malformed_policy_is_wrong_use(self, bundle: Bundle, text: str) -> None:
         (bundle.directory.parent / "policy").write_text(text)
@@ -394,3 +405,40 @@ def test_records_that_are_gone_without_a_record_of_it_are_found(tmp_path: Path) 
         verdict = Bundle(tmp_path / "export", world.signer.verifier_key)()
         assert verdict.code == 1
         assert "no record in the export says that they were deleted" in verdict.text
+
+
+@pytest.fixture(scope="module")
+def verifier(made: Path) -> Callable[[list[str]], int]:
+    spec = importlib.util.spec_from_file_location("verify_audit_copied", made / "verify_audit.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main  # type: ignore[no-any-return]
+
+
+@settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    name=st.sampled_from(["records.jsonl", "checkpoint", "tile/0/000", "tile/0/001.p/68", "tile/1/000.p/1"]),
+    where=st.integers(0, 2**31),
+    bit=st.integers(0, 7),
+)
+def test_no_bit_can_be_changed_anywhere(
+    made: Path,
+    log: LogWorld,
+    verifier: Callable[[list[str]], int],
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    where: int,
+    bit: int,
+) -> None:
+    path = made / name
+    before = path.read_bytes()
+    changed = bytearray(before)
+    changed[where % len(before)] ^= 1 << bit
+    path.write_bytes(changed)
+    try:
+        assert verifier(["export", str(made), "--key", log.signer.verifier_key]) == 1
+    finally:
+        path.write_bytes(before)
+        capsys.readouterr()
