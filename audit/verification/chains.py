@@ -131,7 +131,7 @@ def _plan(store: AuditStore, report: ChainReport, before: ChainState | None, sta
         if before is not None and before.head.sequence >= report.kept_from:
             report.start, report.head = before.head.sequence + 1, before.head
             report.time_ns, report.greatest_id = before.time_ns, before.greatest_id
-            report.open_intents = dict(before.open_intents)
+            report.open_calls = dict(before.open_calls)
             _check_still_there(report, before.head, reader)
         gapless = first is None or reader.count() >= stop - first.sequence
     return _Span(report, report.start, max(stop, report.start), expected, gapless)

@@ -54,7 +54,7 @@ class ChainReport:
         head: the end that was reached.
         time_ns: time of the last record.
         greatest_id: the greatest event id so far.
-        open_intents: intents without an outcome and without an explanation, with their places: calls under way.
+        open_calls: intents without an outcome and without an explanation, with their places: calls under way.
         explained: intents without an outcome for which another record says why.
         before_start: outcomes whose intents would stand before the beginning that is left.
     """
@@ -67,7 +67,7 @@ class ChainReport:
     time_ns: int = 0
     greatest_id: str = ""
     findings: list[Finding] = field(default_factory=list)
-    open_intents: dict[str, "OpenIntent"] = field(default_factory=dict)
+    open_calls: dict[str, "OpenIntent"] = field(default_factory=dict)
     explained: list[Explained] = field(default_factory=list)
     before_start: int = 0
 
@@ -75,6 +75,11 @@ class ChainReport:
     def ok(self) -> bool:
         """Whether nothing is wrong. Open intents are no fault of the chain."""
         return not self.findings
+
+    @property
+    def open_intents(self) -> list[str]:
+        """Event ids of the open calls."""
+        return list(self.open_calls)
 
     def note(self, rule: str, sequence: int, message: str) -> None:
         """Add a finding."""

@@ -34,12 +34,12 @@ def join(report: ChainReport, result: RangeResult, reader: ChainReader | None = 
     if reader is not None:
         _join_ids(report, result, reader)
     for sequence, intent in result.closed:
-        if report.open_intents.pop(intent, None) is None:
+        if report.open_calls.pop(intent, None) is None:
             if report.kept_from:
                 report.before_start += 1
             else:
                 report.note("outcome-without-intent", sequence, f"no open intent {intent} precedes it")
-    report.open_intents |= result.opened
+    report.open_calls |= result.opened
     report.head = Head(result.last, result.last_hash)
     report.time_ns = result.last_time or report.time_ns
     report.greatest_id = max(report.greatest_id, result.greatest_id)
@@ -58,7 +58,7 @@ def explain(reports: Iterable[ChainReport], explainers: Iterable[Explainer]) -> 
     for report in reports:
         own = sorted((e for e in known if e.chain == report.chain), key=lambda e: e.sequence)
         still: dict[str, OpenIntent] = {}
-        for intent, place in report.open_intents.items():
+        for intent, place in report.open_calls.items():
             after = bisect_right(own, place.sequence, key=lambda e: e.sequence)
             later = bisect_right(general, place.time_ns, key=lambda e: e.time_ns)
             found = next(chain(own[after : after + 1], general[later : later + 1]), None)
@@ -73,7 +73,7 @@ def explain(reports: Iterable[ChainReport], explainers: Iterable[Explainer]) -> 
                     place.sequence,
                     f"the call {intent} has no outcome after {hours} hours, and no record says why",
                 )
-        report.open_intents = still
+        report.open_calls = still
 
 
 def _join_ids(report: ChainReport, result: RangeResult, reader: ChainReader) -> None:

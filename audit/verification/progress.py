@@ -31,14 +31,14 @@ class ChainState:
         time_ns: its time.
         greatest_id: the greatest event id so far.
         kept_from: first record that retention had left.
-        open_intents: calls that were under way.
+        open_calls: calls that were under way.
     """
 
     head: Head
     time_ns: int
     greatest_id: str
     kept_from: int = 0
-    open_intents: dict[str, OpenIntent] = field(default_factory=dict)
+    open_calls: dict[str, OpenIntent] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class VerifiedState:
         return cls(
             log,
             {
-                r.chain: ChainState(r.head, r.time_ns, r.greatest_id, r.kept_from, dict(r.open_intents))
+                r.chain: ChainState(r.head, r.time_ns, r.greatest_id, r.kept_from, dict(r.open_calls))
                 for r in reports
                 if r.head.sequence >= 0
             },
@@ -120,7 +120,7 @@ def save_state(path: Path, state: VerifiedState) -> None:
 
 
 def _chain_state(document: dict[str, object]) -> ChainState:
-    head, intents = document["head"], document["open_intents"]
+    head, intents = document["head"], document["open_calls"]
     if not isinstance(head, dict) or not isinstance(intents, dict):
         raise TypeError("a chain without head or calls")
     return ChainState(

@@ -139,7 +139,7 @@ def test_a_full_disk_refuses_new_records_keeps_the_closing_ones_and_heals_by_its
     assert set(told["written"]) <= set(stored)
     assert told["lost"] not in stored
     (report,) = verify_store(SqliteStore(tmp_path, "example.org/audit"))
-    assert (report.findings, report.open_intents) == ([], {})
+    assert (report.findings, report.open_intents) == ([], [])
 
 
 def test_a_second_writer_of_a_chain_is_refused(tmp_path: Path, running: "subprocess.Popen[bytes]") -> None:

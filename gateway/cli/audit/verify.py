@@ -165,7 +165,7 @@ def _chain(report: ChainReport) -> dict[str, Any]:
         "kept_from": report.kept_from,
         "records": report.records,
         "head": {"sequence": report.head.sequence, "hash": report.head.hash},
-        "open_intents": list(report.open_intents),
+        "open_intents": report.open_intents,
         "explained": [
             {"intent": e.intent, "sequence": e.sequence, "by": e.by, "by_event_id": e.by_event_id}
             for e in report.explained

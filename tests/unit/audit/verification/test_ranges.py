@@ -53,7 +53,7 @@ def joined(rows: list[StoredRecord], cuts: list[int]) -> ChainReport:
 
 def told(report: ChainReport) -> tuple[object, ...]:
     found = sorted((f.rule, f.sequence) for f in report.findings if f.rule != "duplicate-id")
-    calls = (report.open_intents, report.explained) if report.ok else ()  # of a chain that is not good they mean little
+    calls = (report.open_calls, report.explained) if report.ok else ()  # of a chain that is not good they mean little
     return found, report.records, report.head, calls
 
 

@@ -206,12 +206,12 @@ class TestIncremental:
     def test_a_call_under_way_is_closed_later(self, log: LogWorld, tmp_path: Path) -> None:
         [intent] = log.write("worker-0", ("access.intent", call(1)))
         before = verify(log)
-        assert list(before.chains[1].open_intents) == [intent.event_id]
+        assert list(before.chains[1].open_calls) == [intent.event_id]
         save_state(tmp_path / "state", before.state())
         log.write("worker-0", ("access.outcome", outcome(intent.event_id, 1)))
         report = verify(log, state=load_state(tmp_path / "state", log.store.log))
         assert report.ok, rules(report)
-        assert report.chains[1].open_intents == {}
+        assert report.chains[1].open_calls == {}
 
     @pytest.mark.parametrize("what", ["cut", "rewritten", "gone"])
     def test_what_was_verified_has_to_be_there_still(self, log: LogWorld, tmp_path: Path, what: str) -> None:
@@ -309,7 +309,7 @@ class TestCalls:
             "gateway.started",
             started.event_id,
         )
-        assert report.chains[1].open_intents == {}
+        assert report.chains[1].open_calls == {}
 
     def test_a_store_that_failed_explains_calls_of_its_own_chain_only(self, log: LogWorld) -> None:
         [here] = log.write("worker-0", ("access.intent", call(1)))
@@ -317,13 +317,13 @@ class TestCalls:
         log.write("worker-0", ("log.recovered", {"cause": "disk full"}))
         reports = {report.chain: report for report in verify(log).chains}
         assert [each.intent for each in reports["worker-0"].explained] == [here.event_id]
-        assert list(reports["worker-1"].open_intents) == [there.event_id]
+        assert list(reports["worker-1"].open_calls) == [there.event_id]
 
     def test_a_start_before_the_call_explains_nothing(self, log: LogWorld) -> None:
         log.write("control", ("gateway.started", {"version": "1"}))
         [intent] = log.write("worker-0", ("access.intent", call(1)))
         [_, worker] = verify(log).chains
-        assert (list(worker.open_intents), worker.explained) == ([intent.event_id], [])
+        assert (list(worker.open_calls), worker.explained) == ([intent.event_id], [])
 
     def test_a_call_that_never_ended_while_others_did_is_a_finding(self, log: LogWorld) -> None:
         log.write("worker-0", ("access.intent", call(1)))
