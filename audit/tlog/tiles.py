@@ -139,7 +139,7 @@ def _sync(directory: Path) -> None:
 
 
 class TileTree:
-    """A tree on tiles: grows at its end, and proves. Not for two threads at once.
+    """A tree on tiles: grows at its end, and proves. Several threads may read it while none appends.
 
     Attributes:
         size: number of leaves.

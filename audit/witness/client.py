@@ -1,0 +1,165 @@
+"""Asks witnesses to cosign a checkpoint, and notices that one knows more of the log than the log itself."""
+
+import ssl
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import httpx
+
+from audit.errors import AuditBrokenError, AuditError
+from audit.tlog.checkpoint import Checkpoint, parse_checkpoint
+from audit.tlog.errors import NoteError
+from audit.tlog.note import NoteVerifier, note_text, open_note
+from audit.witness.deciding import format_request
+from audit.witness.policy import Witness
+
+MAX_ANSWER_BYTES = 65_536
+
+Proof = Callable[[int, int], Sequence[bytes]]
+"""Makes the consistency proof between two sizes of the log's tree; several threads may call it."""
+
+
+class WitnessError(AuditError):
+    """A witness did not cosign; the message names it and says why."""
+
+
+class WitnessContradictsError(AuditBrokenError):
+    """A witness has cosigned more of this log than the log has, or another tree than the log's."""
+
+
+class WitnessClient:
+    """Talks to one witness. Not for two threads at once."""
+
+    def __init__(self, witness: Witness, *, timeout: float, tls: ssl.SSLContext | None = None) -> None:
+        """`timeout`: for each part of a request (seconds); `tls`: how the witness is verified, default: the system's.
+
+        Raises:
+            WitnessError: its URL is none that may be used.
+        """
+        parts = urlsplit(witness.url)
+        loopback = parts.hostname in {"localhost", "127.0.0.1", "::1"}
+        if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+            raise WitnessError(f"the witness {witness.name} needs an https URL in the policy, not {witness.url!r}")
+        self.name = witness.name
+        self._key = witness.key
+        self._url = f"{witness.url}/add-checkpoint"
+        self._size = 0
+        self._http = httpx.Client(
+            verify=tls or ssl.create_default_context(), timeout=timeout, follow_redirects=False, trust_env=False
+        )
+
+    def cosign(self, note: bytes, proof: Proof) -> str:
+        """Return the witness's signature line for a checkpoint.
+
+        Raises:
+            WitnessContradictsError: it knows a larger tree of this log, or another one of this size.
+            WitnessError: it does not answer, refuses, or answers something else.
+        """
+        checkpoint = parse_checkpoint(note_text(note))
+        for _ in range(3):
+            status, body = self._post(format_request(self._size, proof(self._size, checkpoint.size), note))
+            if status == 409:
+                self._size = self._told_size(body, checkpoint)
+                continue
+            if status == 422:
+                # The proof is made from this log's own tree, so it fails only where the witness saw another one.
+                raise WitnessContradictsError(
+                    f"the witness {self.name} has cosigned another tree of {self._size} records of this log: the log "
+                    f"was written anew. Keep this copy as evidence."
+                )
+            if status != 200:
+                raise WitnessError(f"the witness {self.name} refuses ({status}): {body[:200]!r}")
+            line = self._line(note, body)
+            self._size = checkpoint.size
+            return line
+        raise WitnessError(f"the witness {self.name} names another size each time it is asked")
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._http.close()
+
+    def _post(self, request: bytes) -> tuple[int, bytes]:
+        try:
+            with self._http.stream("POST", self._url, content=request) as answer:
+                body = b""
+                for piece in answer.iter_bytes():
+                    body += piece
+                    if len(body) > MAX_ANSWER_BYTES:
+                        raise WitnessError(f"the answer of the witness {self.name} is too large")
+                return answer.status_code, body
+        except httpx.HTTPError as error:
+            raise WitnessError(f"the witness {self.name} cannot be reached: {error or type(error).__name__}") from error
+
+    def _told_size(self, body: bytes, checkpoint: Checkpoint) -> int:
+        text = body.decode("ascii", "replace").removesuffix("\n")
+        if not text.isdigit() or len(text) > 19:
+            raise WitnessError(f"the witness {self.name} names no size: {body[:100]!r}")
+        size = int(text)
+        if size > checkpoint.size:
+            raise WitnessContradictsError(
+                f"the witness {self.name} has cosigned {size} records of this log, which has {checkpoint.size}: this "
+                f"log is an older copy. Restore the newest one; keep this one as evidence."
+            )
+        return size
+
+    def _line(self, note: bytes, body: bytes) -> str:
+        """Return the line of the witness's own key; those of other keys are left out."""
+        try:
+            opened = open_note(note_text(note) + b"\n" + body, [self._key])
+        except NoteError as error:
+            raise WitnessError(f"the witness {self.name} answers no cosignature of its key: {error}") from error
+        if not opened.signatures:
+            raise WitnessError(f"the witness {self.name} did not sign")
+        return _own_line(body.decode(), self._key)
+
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What the witnesses said.
+
+    Attributes:
+        lines: their signature lines.
+        failures: who did not cosign, and why.
+    """
+
+    lines: tuple[str, ...]
+    failures: tuple[str, ...]
+
+
+def collect(note: bytes, clients: Sequence[WitnessClient], proof: Proof) -> Collected:
+    """Ask every witness at once.
+
+    Args:
+        note: the checkpoint, signed by the log.
+        clients: the witnesses.
+        proof: makes consistency proofs.
+
+    Raises:
+        WitnessContradictsError: one knows more of the log than it has.
+    """
+    if not clients:
+        return Collected((), ())
+    lines, failures, contradiction = [], [], None
+    with ThreadPoolExecutor(max_workers=len(clients), thread_name_prefix="witness") as threads:
+        asked = [threads.submit(client.cosign, note, proof) for client in clients]
+        for answer in asked:
+            try:
+                lines.append(answer.result())
+            except WitnessContradictsError as error:
+                contradiction = error
+            except WitnessError as error:
+                failures.append(str(error))
+    if contradiction is not None:
+        raise contradiction
+    return Collected(tuple(lines), tuple(failures))
+
+
+def _own_line(body: str, key: NoteVerifier) -> str:
+    for line in body.split("\n"):
+        name, _, encoded = line.removeprefix("— ").partition(" ")
+        if name == key.name and encoded.startswith(b64encode(key.key_id)[:5].decode()):
+            return line
+    raise WitnessError(f"{key.name} did not sign")

@@ -1,0 +1,108 @@
+"""The witness as an HTTP server: one path, bounded bodies, nothing to configure by a request."""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Awaitable, Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from audit.errors import AuditError
+from audit.witness.deciding import Answer, WitnessRules
+from audit.witness.state import WitnessStateError
+
+MAX_BODY_BYTES = 262_144
+
+_Message = MutableMapping[str, Any]
+
+
+class WitnessApp:
+    """An ASGI application: POST /add-checkpoint."""
+
+    def __init__(self, rules: WitnessRules) -> None:
+        self._rules = rules
+
+    async def __call__(
+        self,
+        scope: _Message,
+        receive: Callable[[], Awaitable[_Message]],
+        send: Callable[[_Message], Awaitable[None]],
+    ) -> None:
+        """Serve one request (ASGI 3)."""
+        if scope["type"] != "http":
+            return
+        answer = await self._answer(scope, receive)
+        if answer is None:
+            return
+        headers = [
+            (b"content-type", answer.content_type.encode()),
+            (b"content-length", b"%d" % len(answer.body)),
+        ]
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
+
+    async def _answer(self, scope: _Message, receive: Callable[[], Awaitable[_Message]]) -> Answer | None:
+        if scope["path"] != "/add-checkpoint":
+            return Answer(404, b"a witness answers POST /add-checkpoint\n")
+        if scope["method"] != "POST":
+            return Answer(405, b"a witness answers POST /add-checkpoint\n")
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            if message["type"] != "http.request":
+                return None
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+            if len(body) > MAX_BODY_BYTES:
+                return Answer(413, b"the request is too large\n")
+        try:
+            return await asyncio.to_thread(self._rules.add_checkpoint, body)
+        except WitnessStateError:
+            return Answer(503, b"the witness cannot keep what it cosigns now; try again\n")
+
+
+def serve(
+    rules: WitnessRules,
+    host: str,
+    port: int,
+    *,
+    certificate: Path | None = None,
+    key: Path | None = None,
+    ready: Callable[[int], None] = lambda _port: None,
+) -> None:
+    """Serve until interrupted.
+
+    Args:
+        rules: what is cosigned.
+        host: address to listen on.
+        port: port; 0 takes a free one.
+        certificate: TLS certificate chain (PEM).
+        key: its key.
+        ready: told the port once it listens.
+
+    Raises:
+        AuditError: plain HTTP is asked for on an address that is not loopback.
+    """
+    if certificate is None and not ipaddress.ip_address(host).is_loopback:
+        raise AuditError(f"{host} is not loopback: give the witness a certificate and key, or put TLS before it")
+    config = uvicorn.Config(
+        WitnessApp(rules),
+        host=host,
+        port=port,
+        ssl_certfile=certificate,
+        ssl_keyfile=key,
+        lifespan="off",
+        proxy_headers=False,
+        server_header=False,
+        access_log=False,
+        log_config=None,
+        timeout_keep_alive=75,
+        limit_concurrency=200,
+    )
+    server = uvicorn.Server(config)
+    with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
+        ready(listening.getsockname()[1])  # from here on, connections wait for the server
+        server.run(sockets=[listening])
