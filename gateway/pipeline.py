@@ -13,8 +13,6 @@ Anything unclear refuses the call. A refusal is recorded where an identity was p
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Sequence
 from dataclasses import replace
 from time import perf_counter_ns
 from typing import Any
@@ -25,12 +23,12 @@ from audit.errors import AuditUnavailableError
 from audit.event_id import uuid7
 from audit.log import AuditLog
 from gateway import records
-from gateway.authorization.delegated import intersection
 from gateway.authorization.engine import Decision
-from gateway.authorization.input import model_input
 from gateway.authorization.shadow import Shadow
+from gateway.charging import Charging
 from gateway.clock import NANOSECONDS, Clock
 from gateway.content_sealing import ContentSealing, case_to_seal
+from gateway.deciding import decide
 from gateway.errors import (
     GatewayError,
     IdentityRefusedError,
@@ -45,7 +43,7 @@ from gateway.exchange import ClientDisconnectedError, Exchange, Receive, Scope, 
 from gateway.observation import Observation
 from gateway.protocols.base import Call
 from gateway.quota.headers import quota_headers, refusal_headers
-from gateway.quota.ledger import LimitReached, QuotaLedger, Reservation
+from gateway.quota.ledger import LimitReached, QuotaLedger
 from gateway.quota.worst_case import worst_case_tokens
 from gateway.receipts import Receipts, receipt_header
 from gateway.refusal_budget import RefusalBudget
@@ -67,8 +65,6 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 65_536
 """Largest error answer of a backend that is passed on (bytes)."""
 
-UNSETTLED = 10_000
-"""Settlements kept for another try while the ledger does not take them; older ones lapse with their lease."""
 
 _PASSED_ON = frozenset({400, 413, 422})
 """Answers of a backend that speak of the caller's request and are passed on as they are."""
@@ -116,7 +112,7 @@ class Pipeline:
         self._under_way: set[Exchange] = set()
         self.refusals = RefusalBudget(clock)
         self.shadow: Shadow | None = None
-        self._unsettled: deque[tuple[Reservation, int | None]] = deque(maxlen=UNSETTLED)
+        self._charging = Charging(ledger)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one call (ASGI 3)."""
@@ -224,39 +220,7 @@ class Pipeline:
     async def _decision(
         self, exchange: Exchange, runtime: Runtime, call: Call
     ) -> tuple[Decision, list[dict[str, Any]]]:
-        """Return the decision on a call of this exchange, and the policy input of each link, the caller's first."""
-        agent = exchange.agent
-        assert agent is not None  # noqa: S101 - set by the first step
-        now = self._clock() // NANOSECONDS
-        inputs = [self._input_for(agent, exchange.delegation, runtime, call, now)]
-        if not exchange.delegators:
-            decision = await runtime.engine.decide(inputs[0])
-        else:
-            inputs += [
-                self._input_for(each, exchange.delegation[:place], runtime, call, now)
-                for place, each in enumerate(exchange.delegators)
-            ]
-            decision = intersection([await runtime.engine.decide(each) for each in inputs])
-        if self.shadow is not None:
-            self.shadow.offer(inputs, decision)
-        return decision, inputs
-
-    def _input_for(
-        self, agent: Agent, delegation: Sequence[str], runtime: Runtime, call: Call, now: int
-    ) -> dict[str, Any]:
-        model = runtime.models.get(call.resource_id)
-        policies = runtime.policies
-        return model_input(
-            agent,
-            policies.roles_of(agent.id, agent.team, agent.kind, now=now),
-            call,
-            policies.system(model.system) if model else None,
-            runtime.regions.get(call.resource_id, ""),
-            runtime.config.context.region,
-            runtime.config.context.environment,
-            delegation,
-            policies.break_glass_of(agent.id, agent.team, agent.kind, now=now),
-        )
+        return await decide(exchange, runtime, call, self._clock() // NANOSECONDS, self.shadow)
 
     async def _reserve(self, exchange: Exchange, runtime: Runtime) -> None:
         agent, call = exchange.agent, exchange.call
@@ -420,7 +384,7 @@ class Pipeline:
         if exchange.reservation is not None:
             charged = charged_tokens(exchange, outcome)
             used = exchange.reached_backend or (exchange.call is not None and exchange.call.local)
-            await self._charge(exchange.reservation, charged if used else None)
+            await self._charging.charge(exchange.reservation, charged if used else None)
         if exchange.intent is not None:
             fields = records.outcome(exchange, outcome, cause, charged)
             self._audit.append("access.outcome", fields, keep=True, closes=exchange.intent)
@@ -428,25 +392,9 @@ class Pipeline:
             usage = exchange.meter.usage
             self._observe.used(exchange.call.resource_id, usage.input_tokens, usage.output_tokens)
 
-    async def _charge(self, reservation: Reservation, tokens: int | None) -> bool:
-        """Settle a reservation, or release it (None). What the ledger does not take now is tried again later."""
-        try:
-            if tokens is None:
-                await self._ledger.release(reservation)
-            else:
-                await self._ledger.settle(reservation, tokens=tokens)
-        except UnavailableError as error:
-            # The answer is out, and its outcome is recorded all the same, with what it should have cost.
-            _log.error("settlement-failed", charged=tokens, detail=error.detail)
-            self._unsettled.append((reservation, tokens))
-            return False
-        return True
-
     async def settle_late(self) -> None:
         """Try again what the ledger did not take. Call now and then."""
-        for _ in range(len(self._unsettled)):
-            if not await self._charge(*self._unsettled.popleft()):
-                return
+        await self._charging.settle_late()
 
     async def _refuse(self, exchange: Exchange, runtime: Runtime, error: GatewayError) -> None:
         """Answer a refusal or failure: recorded first where an identity was proven, then sent."""
