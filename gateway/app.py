@@ -222,7 +222,13 @@ def open_audit_tree(config: GatewayConfig) -> tuple[AuditTree, bool]:
         AuditStoreError: the log is not the one that was taken into the tree, or cannot be opened.
     """
     signer, made = open_signer(config)
-    return AuditTree(open_audit_store(config), config.audit_tree, signer, config.audit.checkpoint_seconds), made
+    witnesses = None
+    if config.audit.witnesses.policy_file is not None:
+        from gateway.audit_witnesses import open_witnesses  # noqa: PLC0415 - its client is loaded only where it is used
+
+        witnesses = open_witnesses(config.audit.witnesses)
+    interval = config.audit.checkpoint_seconds
+    return AuditTree(open_audit_store(config), config.audit_tree, signer, interval, witnesses), made
 
 
 def receipts(config: GatewayConfig) -> Receipts:

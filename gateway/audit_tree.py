@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 
@@ -22,6 +22,9 @@ from audit.tlog.note import NoteSigner
 from audit.tlog.tiles import DirectoryTiles
 from audit.tree.sequencer import Sequenced, Sequencer
 from audit.tree.state import TreeState
+
+if TYPE_CHECKING:
+    from gateway.audit_witnesses import AuditWitnesses
 
 _log = structlog.get_logger(__name__)
 
@@ -36,7 +39,14 @@ class AuditTree:
         verifier_key: the public key of its checkpoints (C2SP signed-note).
     """
 
-    def __init__(self, store: AuditStore, directory: Path, signer: NoteSigner, interval: float) -> None:
+    def __init__(
+        self,
+        store: AuditStore,
+        directory: Path,
+        signer: NoteSigner,
+        interval: float,
+        witnesses: "AuditWitnesses | None" = None,
+    ) -> None:
         """Open the tree.
 
         Args:
@@ -44,6 +54,7 @@ class AuditTree:
             directory: where tiles, checkpoint and state are.
             signer: signs the checkpoints.
             interval: how often new records are taken (seconds).
+            witnesses: others who cosign.
 
         Raises:
             AuditBrokenError: a chain is shorter than what the tree has of it, or is another one.
@@ -55,6 +66,7 @@ class AuditTree:
         self._storage = DirectoryTiles(directory)
         self._sequencer = Sequencer(store, self._state, self._storage, [signer])
         self._sequencer.check()
+        self._witnesses = witnesses
         self._broken = ""
         self._problem = ""
         self._taken_at = time.monotonic()
@@ -69,7 +81,17 @@ class AuditTree:
     def problem(self) -> str:
         """Why the gateway is not ready; empty while the tree keeps up."""
         stale = time.monotonic() - self._taken_at > STALE_SECONDS
-        return self._broken or (self._problem if stale else "")
+        missing = self._witnesses.problem if self._witnesses is not None else ""
+        return self._broken or (self._problem if stale else "") or missing
+
+    async def begin(self) -> None:
+        """Show the log as it is to the witnesses, before anything is added to it.
+
+        Raises:
+            AuditBrokenError: one of them has seen more of it, or another log in its place.
+        """
+        if self._witnesses is not None and self._sequencer.size:
+            await asyncio.to_thread(self._publish, self._sequencer.sign()[1])
 
     async def run(self, audit: AuditLog) -> None:
         """Take what is new into the tree until cancelled; `audit` is told what is wrong."""
@@ -107,14 +129,22 @@ class AuditTree:
             if not await self.once():
                 break
         self._state.close()
+        if self._witnesses is not None:
+            self._witnesses.close()
 
     def _step(self) -> Sequenced | None:
         done = self._sequencer.step()
         if done is not None:
-            self._storage.write(CHECKPOINT, done.note)
+            self._publish(done.note)
         elif self._sequencer.size and not self._published():
-            self._storage.write(CHECKPOINT, self._sequencer.sign()[1])
+            self._publish(self._sequencer.sign()[1])
         return done
+
+    def _publish(self, note: bytes) -> None:
+        """Show a checkpoint to the witnesses, and put it where everybody reads it, with what they signed."""
+        if self._witnesses is not None:
+            note = self._witnesses.cosign(note, self._sequencer.tiles)
+        self._storage.write(CHECKPOINT, note)
 
     def _published(self) -> bool:
         """Whether some checkpoint lies there; a kill before the first one leaves none."""

@@ -154,6 +154,7 @@ class ControlProcess:
         loop = asyncio.get_running_loop()
         self._supervisor = supervisor
         self._tree, self._tree_key_made = app.open_audit_tree(self.config)
+        await self._tree.begin()
         self._audit = audit = app.open_audit_log(self.config, "control")
         self._identity = _identity(self.config, audit)
         self._generations.attach(audit, self._identity, self._workers, self._taken)

@@ -130,16 +130,6 @@ class ClockStatus(Record):
     error_us: Count = absent("Largest error, microseconds.")
 
 
-class WitnessAhead(Record):
-    """Written when a witness has seen a larger or another tree than this log has: it was set back, or forked."""
-
-    type: Literal["witness.ahead"]
-    witness: Name
-    witness_size: Count
-    size: Count = Field(description="Size of this log's tree.")
-    cause: Text = absent()
-
-
 DEFINITIONS: tuple[EventDefinition, ...] = (
     define(LogRecovered, "integrity", "high"),
     define(LogBroken, "integrity", "critical"),
@@ -151,5 +141,4 @@ DEFINITIONS: tuple[EventDefinition, ...] = (
     define(LogLegalHoldLifted, "integrity", "medium"),
     define(ClockStepped, "integrity", "medium"),
     define(ClockStatus, "integrity", written=False),
-    define(WitnessAhead, "integrity", "critical", written=False),
 )

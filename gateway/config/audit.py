@@ -9,6 +9,7 @@ from audit.chain import is_log_name
 from gateway.config.retention import Retention
 from gateway.config.sealing import Sealing
 from gateway.config.section import SecretReference, Section
+from gateway.config.witness import Witnesses
 
 
 def _log_name(value: str) -> str:
@@ -40,5 +41,6 @@ class Audit(Section):
     checkpoint_seconds: float = Field(
         2.0, gt=0, le=3600, description="How often new records are taken into the signed tree, seconds."
     )
+    witnesses: Witnesses = Witnesses()
     sealing: Sealing = Sealing()
     retention: Retention = Retention()

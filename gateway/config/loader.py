@@ -167,6 +167,7 @@ def _resolve(config: GatewayConfig, base: Path) -> GatewayConfig:
     audit = config.audit.model_copy(
         update={
             "database": reference(config.audit.database),
+            "witnesses": located(config.audit.witnesses, "policy_file", "ca_file"),
             "sealing": sealing.model_copy(update={"seal_key": reference(sealing.seal_key)}),
         }
     )

@@ -12,6 +12,7 @@ from gateway.cli.audit import (
     retention,
     seal,
     verify,
+    witness,
 )
 from gateway.cli.audit.base import app
 
@@ -28,4 +29,5 @@ __all__ = [
     "retention",
     "seal",
     "verify",
+    "witness",
 ]

@@ -10,6 +10,7 @@ from audit.export import ExportRequest, export_log
 from gateway.app import open_audit_store
 from gateway.audit_keys import VERIFIER_FILE
 from gateway.cli.audit.base import app
+from gateway.cli.audit.keys import PolicyOption, witness_policy
 from gateway.cli.audit.sealed import last_deleted
 from gateway.cli.audit.times import TIME_HELP, parse_time
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, errors, print_json, say
@@ -26,18 +27,21 @@ def export(
     ] = "bundle",
     since: Annotated[str | None, typer.Option(help=f"Only from then on. {TIME_HELP}", show_default=False)] = None,
     until: Annotated[str | None, typer.Option(help="Only before then.", show_default=False)] = None,
+    policy: PolicyOption = None,
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
 ) -> None:
     """Take the log out, up to its latest checkpoint. Interrupted, it goes on when it is run again."""
     settings = load_config(config)
     key = settings.audit_dir / VERIFIER_FILE
+    witnesses = witness_policy(settings, policy)
     request = ExportRequest(
         form,
         output,
         parse_time(since) if since is not None else 0,
         parse_time(until) if until is not None else 0,
         verifier_keys=(key.read_text().strip(),) if key.exists() else (),
+        policy=witnesses[1] if witnesses is not None else "",
         sealed=last_deleted(settings) or b"",
     )
     columns = (TextColumn("Exporting"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())

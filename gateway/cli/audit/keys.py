@@ -8,6 +8,7 @@ import typer
 
 from audit.tlog.errors import NoteError
 from audit.tlog.note import NoteVerifier, parse_verifier_key
+from audit.witness.policy import WitnessPolicy, WitnessPolicyError, parse_policy
 from gateway.audit_keys import VERIFIER_FILE
 from gateway.cli.output import fail
 from gateway.config import GatewayConfig
@@ -21,6 +22,28 @@ KeyOption = Annotated[
         show_default=False,
     ),
 ]
+
+
+PolicyOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--policy",
+        help="Witness policy (C2SP tlog-policy) whose quorum has to have cosigned; default: the configured one.",
+        show_default=False,
+    ),
+]
+
+
+def witness_policy(settings: GatewayConfig, given: Path | None) -> tuple[WitnessPolicy, str] | None:
+    """Return the policy of witnesses and its text; None where there is none."""
+    path = given or settings.audit.witnesses.policy_file
+    if path is None:
+        return None
+    try:
+        text = path.read_text()
+        return parse_policy(text), text
+    except (WitnessPolicyError, OSError, UnicodeDecodeError) as error:
+        fail(f"{path}: {error}")
 
 
 def verifier_keys(settings: GatewayConfig, given: Sequence[str] | None) -> tuple[list[NoteVerifier], bool]:

@@ -12,7 +12,7 @@ from audit.store import AuditStore
 from audit.verification import ChainReport, Finding, LogReport, TreeReport, load_state, save_state, verify_log
 from gateway.app import open_audit_store
 from gateway.cli.audit.base import app
-from gateway.cli.audit.keys import KeyOption, verifier_keys
+from gateway.cli.audit.keys import KeyOption, PolicyOption, verifier_keys, witness_policy
 from gateway.cli.audit.sealed import last_deleted
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, errors, fail, print_json, say, when
 from gateway.config import load_config
@@ -34,6 +34,7 @@ def verify(
             show_default=False,
         ),
     ] = None,
+    policy: PolicyOption = None,
     state: Annotated[
         Path | None,
         typer.Option(help="File of yours that keeps how far the log was verified; only what is new is read."),
@@ -46,6 +47,7 @@ def verify(
     settings = load_config(config)
     store = open_audit_store(settings)
     keys, own = verifier_keys(settings, key)
+    witnesses = witness_policy(settings, policy)
     before = load_state(state, store.log) if state is not None else None
     columns = (TextColumn("Verifying"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=errors, transient=True, disable=json) as progress:
@@ -55,6 +57,7 @@ def verify(
             store,
             settings.audit_tree,
             keys=keys,
+            policy=witnesses[0] if witnesses is not None else None,
             state=before,
             older=[_read(path) for path in since or ()],
             sealed=_read(sealed) if sealed is not None else last_deleted(settings),

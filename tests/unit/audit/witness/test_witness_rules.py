@@ -19,7 +19,7 @@ from audit.tlog.note import (
     sign_note,
 )
 from audit.tlog.tiles import DirectoryTiles, TileTree
-from audit.witness.client import Collected, WitnessContradictsError, WitnessClient, WitnessError, collect
+from audit.witness.client import Collected, WitnessClient, WitnessContradictsError, WitnessError, collect
 from audit.witness.deciding import Answer, WitnessRules, format_request
 from audit.witness.policy import Witness
 from audit.witness.state import WitnessState, WitnessStateError
