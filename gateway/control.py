@@ -35,6 +35,7 @@ from gateway.admin.policy import policy_routes
 from gateway.admin.renewal import renewal_routes
 from gateway.admin.token_exchange import TokenExchange
 from gateway.clock import NANOSECONDS, system_clock
+from gateway.clock_watch import ClockWatch
 from gateway.config import GatewayConfig, config_digest, show_config
 from gateway.errors import ConfigError, UnavailableError
 from gateway.gateway_identity import GatewayIdentity
@@ -125,6 +126,7 @@ class ControlProcess:
         self._stop = asyncio.Event()
         self._workers = WorkerReload(lambda: self._supervisor)
         self._forker_lost = False
+        self._clock = ClockWatch()
         self._follower = self._following()
 
     # what the control plane decides by
@@ -212,11 +214,19 @@ class ControlProcess:
             start = {"generation": self._generations.message(), "shadow": self._shadowing.digest}
             self._supervisor.send(event.index, {**self._identity.tls(), **start})
         elif event.kind == "exited":
+            self._record_exit(event)
             mark_process_dead(event.pid)  # type: ignore[no-untyped-call]
         elif event.kind == "forker-lost":
             # No worker can be started any more: end, so that whatever supervises this process starts it anew.
             self._forker_lost = True
             self._stop.set()
+
+    def _record_exit(self, event: WorkerEvent) -> None:
+        if self._stop.is_set() and not event.exit_code:
+            return
+        fields = {"worker": event.index, "pid": event.pid, "exit_code": event.exit_code}
+        with contextlib.suppress(AuditUnavailableError):
+            self._audit.append("worker.exited", fields, keep=True)
 
     def _worker_message(self, index: int, message: dict[str, Any]) -> None:
         if message["type"] in {"prepared", "reloaded", "refused"}:
@@ -449,6 +459,10 @@ class ControlProcess:
         """Look for what other processes changed, and tend the gateway's identity."""
         while True:
             metrics.AUDIT_HEALTHY.labels("control").set(1 if self._audit.healthy else 0)
+            clock = self._clock.news()
+            if clock is not None:
+                with contextlib.suppress(AuditUnavailableError):
+                    self._audit.append("clock.status", clock)
             metrics.AUDIT_TREE_SIZE.set(self._tree.size)
             changes = await self._identity.tick()
             if changes.tls:

@@ -38,6 +38,15 @@ class GatewayStopped(Record):
     status: Integer = Field(description="Exit status.")
 
 
+class WorkerExited(Record):
+    """Written when a worker process ended that nobody had told to: its calls under way have no outcome."""
+
+    type: Literal["worker.exited"]
+    worker: Count
+    pid: Count
+    exit_code: Integer = Field(description="Exit status; a negative one is the number of a signal.")
+
+
 class ConfigLoaded(Record):
     """Written when a running gateway took its configuration anew."""
 
@@ -65,6 +74,7 @@ class UnsafeOption(Record):
 DEFINITIONS: tuple[EventDefinition, ...] = (
     define(GatewayStarted, "change", "low"),
     define(GatewayStopped, "change", "low"),
+    define(WorkerExited, "change", "medium"),
     define(ConfigLoaded, "change", "low"),
     define(ConfigRefused, "change", "medium"),
     define(UnsafeOption, "security", "high"),

@@ -121,7 +121,7 @@ class ClockStepped(Record):
 
 
 class ClockStatus(Record):
-    """Written at start and now and then: where the time comes from, and how far off it may be."""
+    """Written at start, and when synchronisation begins or ends: what keeps the clock, and how far off it may be."""
 
     type: Literal["clock.status"]
     source: Name = Field(description="What keeps the clock, as the operating system says.")
@@ -140,5 +140,5 @@ DEFINITIONS: tuple[EventDefinition, ...] = (
     define(LogLegalHoldSet, "integrity", "medium"),
     define(LogLegalHoldLifted, "integrity", "medium"),
     define(ClockStepped, "integrity", "medium"),
-    define(ClockStatus, "integrity", written=False),
+    define(ClockStatus, "integrity"),
 )

@@ -49,7 +49,7 @@ ED25519, COSIGNATURE, ML_DSA_44 = 1, 4, 6
 KEY_BYTES = {ED25519: 32, COSIGNATURE: 32, ML_DSA_44: 1312}
 CHAIN_LINE = re.compile(r"chain ([a-z0-9-]+) ([1-9][0-9]{0,18}) ([0-9a-f]{64})")
 RECORD_LINE = re.compile(rb'\{"index":(0|[1-9][0-9]{0,18}),"record":(\{.*\})\}\n?', re.DOTALL)
-EXPLAINS = ("gateway.started", "gateway.stopped", "log.recovered")
+EXPLAINS = ("gateway.started", "gateway.stopped", "worker.exited", "log.recovered")
 MAX_WRONG = 50
 
 
@@ -463,7 +463,7 @@ class Records:
         self.present = bytearray(checkpoint.size)
         self.ids: set[str] = set()
         self.chains: dict[str, Chain] = {}
-        self.explainers: list[tuple[str, str, int, int]] = []
+        self.explainers: list[tuple[str, str, int, int, str]] = []
         self.deletions: list[dict[str, Any]] = []
         if sealed is not None:
             for name, (last, digest) in sealed.heads.items():
@@ -540,7 +540,8 @@ class Records:
                 if not self.excerpt and not (self.sealed is not None and name in self.sealed.heads):
                     raise WrongError("it ends a call that never began: {}".format(document.get("intent")))
         elif kind in EXPLAINS:
-            self.explainers.append((kind, name, document["seq"], time))
+            about = "worker-{}".format(document.get("worker")) if kind == "worker.exited" else name
+            self.explainers.append((kind, name, document["seq"], time, about))
         elif kind == "log.segment_deleted":
             self.deletions.append(document)
 
@@ -568,8 +569,12 @@ class Records:
 
     def explain(self, name: str, chain: Chain) -> None:
         for intent, (sequence, time) in list(chain.open.items()):
-            for kind, where, place, when in self.explainers:
-                if place > sequence if where == name else kind != "log.recovered" and when >= time:
+            for kind, where, place, when, about in self.explainers:
+                if kind == "worker.exited":
+                    good = about == name and when >= time
+                else:
+                    good = place > sequence if where == name else kind != "log.recovered" and when >= time
+                if good:
                     chain.explained += 1
                     del chain.open[intent]
                     break

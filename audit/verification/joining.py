@@ -51,17 +51,18 @@ def explain(reports: Iterable[ChainReport], explainers: Iterable[Explainer]) -> 
 
     A gateway that was killed starts again later: `gateway.started` in any chain of the log. A store that failed leaves
     `log.recovered` in the same chain. A gateway that ends in order, and cuts what is still under way, leaves
-    `gateway.stopped`.
+    `gateway.stopped`. A worker that was killed alone leaves `worker.exited`, which speaks of its chain only.
     """
     known = list(explainers)
     general = sorted((e for e in known if e.type != "log.recovered"), key=lambda e: e.time_ns)
     for report in reports:
-        own = sorted((e for e in known if e.chain == report.chain), key=lambda e: e.sequence)
+        own = sorted((e for e in known if e.chain == report.chain and not e.about), key=lambda e: e.sequence)
+        others = [e for e in general if e.about in {"", report.chain}]
         still: dict[str, OpenIntent] = {}
         for intent, place in report.open_calls.items():
             after = bisect_right(own, place.sequence, key=lambda e: e.sequence)
-            later = bisect_right(general, place.time_ns, key=lambda e: e.time_ns)
-            found = next(chain(own[after : after + 1], general[later : later + 1]), None)
+            later = bisect_right(others, place.time_ns, key=lambda e: e.time_ns)
+            found = next(chain(own[after : after + 1], others[later : later + 1]), None)
             if found is not None:
                 report.explained.append(Explained(intent, place.sequence, found.type, found.event_id))
                 continue

@@ -10,7 +10,7 @@ from audit.store.base import StoredRecord
 from audit.verification.findings import Finding, OpenIntent
 from audit.verification.form import parse_canonical
 
-EXPLAINS = frozenset({"gateway.started", "gateway.stopped", "log.recovered"})
+EXPLAINS = frozenset({"gateway.started", "gateway.stopped", "worker.exited", "log.recovered"})
 """Types of the records that say why calls have no outcome."""
 
 STEP_TYPE = "clock.stepped"
@@ -21,13 +21,14 @@ FormCheck = Callable[[dict[str, Any]], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Explainer:
-    """A record that may say why calls have no outcome."""
+    """A record that may say why calls have no outcome; `about`: only those of this chain."""
 
     type: str
     chain: str
     sequence: int
     event_id: str
     time_ns: int
+    about: str = ""
 
 
 @dataclass(slots=True)
@@ -160,7 +161,8 @@ def _follow_call(result: RangeResult, row: StoredRecord, document: dict[str, Any
             result.closed.append((row.sequence, intent))
     elif kind in EXPLAINS:
         place = (row.chain, row.sequence, document["event_id"], int(document["time"]))
-        result.explainers.append(Explainer(kind, *place))
+        about = f"worker-{document.get('worker')}" if kind == "worker.exited" else ""
+        result.explainers.append(Explainer(kind, *place, about))
 
 
 def _note(result: RangeResult, rule: str, row: StoredRecord, message: str) -> None:
