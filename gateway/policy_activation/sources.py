@@ -7,11 +7,11 @@ from pathlib import Path
 from ssl import SSLContext
 from urllib.parse import urlsplit
 
+from audit.anchors.sigv4 import Credentials, signed_headers
 from gateway.authorization.bundle.archive import MAX_PACKED_BYTES
 from gateway.config.policy import BundleSource
 from gateway.errors import ConfigError, UnavailableError
 from gateway.policy_activation.following import Source, SourceError
-from gateway.policy_activation.sigv4 import Credentials, signed_headers
 from gateway.secrets.store import SecretStore
 from identity.errors import SvidError
 from identity.fetching import FetchError, Inspect, fetch_answer, tls_context

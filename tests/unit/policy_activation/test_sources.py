@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
+from audit.anchors.sigv4 import Credentials, signed_headers
 from gateway.config.policy import BundleSource, S3Access
 from gateway.policy_activation.following import SourceError
-from gateway.policy_activation.sigv4 import Credentials, signed_headers
 from gateway.policy_activation.sources import BUNDLES, FileSource, HttpSource, S3Source, source_of
 from gateway.secrets.reference_store import ReferenceStore
 from identity.fetching import tls_context
