@@ -3,6 +3,8 @@
 from functools import cache
 from typing import Any
 
+import jsonschema
+import ocsf_json_schema
 import orjson
 import pytest
 
@@ -11,9 +13,6 @@ from audit.sinks.formats import Origin
 from audit.sinks.formats.ocsf import ocsf_event
 from audit.sinks.formats.ocsf_classes import VERSION
 from tests.unit.audit.sinks.samples import sample_record
-
-jsonschema = pytest.importorskip("jsonschema", reason="a development dependency: make setup")
-ocsf_json_schema = pytest.importorskip("ocsf_json_schema", reason="a development dependency: make setup")
 
 ORIGIN = Origin("1.2.3", "gateway-1.example.org")
 
