@@ -10,6 +10,7 @@ gateway: the row tells of records deleted behind the gateway's back, the file of
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -58,11 +59,16 @@ class PostgresStore:
             AuditStoreError: the URL cannot be used.
         """
         self.log = log
+        self._url = url
         self._heads = heads
         self._database = Database(parse_url(url))
         self.shown = self._database.address.shown
         self._current = False
         self._migrating = threading.Lock()
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let another process of ours open the same store; nothing of it is shared."""
+        return (partial(PostgresStore, heads=self._heads), (self._url, self.log))
 
     def chains(self) -> list[str]:
         """Return the names of the chains, sorted."""
