@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from audit.events.base import Count, EventDefinition, Name, Record, Text, define
+from audit.events.base import Count, EventDefinition, Name, Record, Text, absent, define
 
 
 class SinkFailed(Record):
@@ -23,7 +23,40 @@ class SinkRecovered(Record):
     behind: Count = Field(description="Records that waited for it.")
 
 
+class _Copies(Record):
+    sink: Name
+    of_chain: Name = Field(description="Chain of the records that are meant.")
+    cause: Text
+
+
+class SinkRecordsMissed(_Copies):
+    """Written when records were gone from the log before a sink took them: its receiver never gets these."""
+
+    type: Literal["sink.records_missed"]
+    first: Count = Field(description="Sequence number of the first of them.")
+    stop: Count = Field(description="Sequence number after the last of them.")
+
+
+class SinkRecordsDiverted(_Copies):
+    """Written when a receiver refuses records for good, and they were put into the sink's dead letters instead."""
+
+    type: Literal["sink.records_diverted"]
+    sequences: list[Count] = Field(description="Sequence numbers of the records.")
+
+
+class SinkRestarted(Record):
+    """Written when what is kept is sent again from its beginning: the cursor was lost, or a chain is another one."""
+
+    type: Literal["sink.restarted"]
+    sink: Name
+    of_chain: Name = absent("Chain that is sent again; absent where all are.")
+    cause: Text
+
+
 DEFINITIONS: tuple[EventDefinition, ...] = (
     define(SinkFailed, "integrity", "medium", written=False),
     define(SinkRecovered, "integrity", "low", written=False),
+    define(SinkRecordsMissed, "integrity", "high", written=False),
+    define(SinkRecordsDiverted, "integrity", "medium", written=False),
+    define(SinkRestarted, "integrity", "medium", written=False),
 )

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from audit.chain import record_hash
 from audit.events import EVENTS
+from audit.sinks import RecordsDiverted, RecordsMissed, SinkEvent, SinkFailed, SinkRecovered, SinkRestarted
 from audit.sinks.formats import Origin
 from audit.sinks.formats.ocsf import ocsf_event
 from audit.sinks.formats.ocsf_classes import CLASSES
@@ -26,7 +27,7 @@ def intent(**changed: Any) -> dict[str, Any]:
 
 
 def test_every_record_type_has_its_class() -> None:
-    assert EVENTS.keys() <= CLASSES.keys()
+    assert EVENTS.keys() == CLASSES.keys()
 
 
 @pytest.mark.parametrize("record_type", sorted(EVENTS))
@@ -131,6 +132,21 @@ def test_a_type_that_is_not_known_is_a_base_event_with_all_it_says() -> None:
 def test_a_time_that_is_none_is_not_taken_for_the_time(earlier: str) -> None:
     record = StoredRecord("worker-0", 0, "id", TIME_NS, "log.recovered", "", orjson.dumps({"delayed_from": earlier}))
     assert ocsf_event(record, ORIGIN)["time"] == TIME_NS // 1_000_000
+
+
+def test_what_sinks_report_is_as_the_record_types_say() -> None:
+    reported: list[SinkEvent] = [
+        SinkFailed("siem", "away"),
+        SinkRecovered("siem", 3),
+        RecordsMissed("siem", "worker-0", 3, 9, "deleted"),
+        RecordsDiverted("siem", "worker-0", (3, 5), "too large"),
+        SinkRestarted("siem", "", "the cursor was lost"),
+        SinkRestarted("siem", "worker-0", "another chain"),
+    ]
+    for event in reported:
+        assert event.type in EVENTS
+        assert ocsf_event(make_record(event.type, event.fields()), ORIGIN)["class_uid"] == 2004
+    assert {event.type for event in reported} == {name for name in EVENTS if name.startswith("sink.")}
 
 
 ANY = st.recursive(
