@@ -1,5 +1,6 @@
-"""HTTP towards the keepers of anchors: bounded answers, no redirects, no proxy that the environment names."""
+"""HTTP towards the keepers of anchors: bounded in time and bytes, no redirects, no proxy that the environment names."""
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,20 +22,26 @@ class HttpAnswer:
 
 
 class BoundedClient:
-    """Asks one server. Not for two threads at once."""
+    """Asks one server, from code that has no event loop. Not for two threads at once.
+
+    It runs a loop of its own for each request: only so does a limit hold for the whole of an answer that comes byte by
+    byte.
+    """
 
     def __init__(self, server: str, *, timeout: float, max_bytes: int, tls: ssl.SSLContext | None = None) -> None:
         """Make a client.
 
         Args:
             server: what error messages call it.
-            timeout: for connecting, and for each read and write (seconds).
+            timeout: for a request and all of its answer (seconds).
             max_bytes: most of an answer's body.
             tls: how the server is verified; default: as this machine verifies any.
         """
         self._server = server
+        self._timeout = timeout
         self._max_bytes = max_bytes
-        self._http = httpx.Client(
+        self._runner = asyncio.Runner()
+        self._http = httpx.AsyncClient(
             verify=tls or ssl.create_default_context(), timeout=timeout, follow_redirects=False, trust_env=False
         )
 
@@ -42,22 +49,31 @@ class BoundedClient:
         """Send a request.
 
         Raises:
-            AnchorError: the server cannot be reached, or answers too much.
+            AnchorError: the server cannot be reached, or answers too much or too slowly.
         """
+        return self._runner.run(self._ask(method, url, headers or {}, content))
+
+    async def _ask(self, method: str, url: str, headers: Mapping[str, str], content: bytes) -> HttpAnswer:
         try:
-            with self._http.stream(method, url, headers=dict(headers or {}), content=content) as answer:
+            async with (
+                asyncio.timeout(self._timeout),
+                self._http.stream(method, url, headers=dict(headers), content=content) as answer,
+            ):
                 body = bytearray()
-                for piece in answer.iter_bytes():
+                async for piece in answer.aiter_bytes():
                     body += piece
                     if len(body) > self._max_bytes:
                         raise AnchorError(f"{self._server} answers more than {self._max_bytes:,} bytes")
                 return HttpAnswer(answer.status_code, answer.headers, bytes(body))
+        except TimeoutError:
+            raise AnchorError(f"{self._server} did not answer within {self._timeout:g} seconds") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise AnchorError(f"{self._server} cannot be reached: {error or type(error).__name__}") from error
 
     def close(self) -> None:
         """Close the connections."""
-        self._http.close()
+        self._runner.run(self._http.aclose())
+        self._runner.close()
 
 
 def is_loopback(url: str) -> bool:

@@ -51,7 +51,7 @@ class S3ObjectStore:
         Args:
             bucket: where.
             credentials: asked before each request, so that they may be renewed.
-            timeout: for each part of a request (seconds).
+            timeout: for a request and all of its answer (seconds).
             tls: how the service is verified; default: as this machine verifies any.
 
         Raises:

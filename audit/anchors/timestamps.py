@@ -67,7 +67,7 @@ class TimestampAuthority:
         Args:
             url: where requests are posted (RFC 3161, section 3.4).
             roots: certificates at which the signer's chain has to end.
-            timeout: for each part of a request (seconds).
+            timeout: for a request and all of its answer (seconds).
             tls: how an https server is verified; default: as this machine verifies any.
 
         Raises:
@@ -149,8 +149,8 @@ def _verify(
 
 def _check_content(decoded: TimeStampResponse, digest: bytes) -> None:
     if decoded.status != PKIStatus.GRANTED:
-        words = "; ".join(decoded.status_string) or "it says no more"
-        raise TimestampError(f"the time stamp was not granted ({_status(decoded.status)}): {words}")
+        words = "; ".join(decoded.status_string)[:200]
+        raise TimestampError(f"the time stamp was not granted ({_status(decoded.status)}): {words!r}")
     imprint = decoded.tst_info.message_imprint
     if imprint.hash_algorithm != _SHA256 or imprint.message != digest:
         raise TimestampError("the time stamp is of something else than this checkpoint")

@@ -125,7 +125,7 @@ def test_a_locked_version_outlives_overwriting_and_deleting(bucket, store, judge
     log = Log(tmp_path)
     note = log.grow(300)
     log.copier(store, tmp_path).copy(note)
-    [kept] = [each for each in store.list("gateway-1/checkpoints/")]
+    [kept] = store.list("gateway-1/checkpoints/")
     judge.put_object(Bucket=bucket, Key=kept.key, Body=b"something else")
     judge.delete_object(Bucket=bucket, Key=kept.key)
     with pytest.raises(ClientError, match="AccessDenied"):
@@ -191,7 +191,7 @@ def test_an_older_copy_of_the_log_is_found_by_what_the_bucket_has(store, tmp_pat
     note = older.grow(550)
     with pytest.raises(AnchorContradictsError, match="older copy"):
         older.copier(store, tmp_path).copy(note)
-    with pytest.raises(AnchorContradictsError, match="600 records of the log example.org/audit, which has 550"):
+    with pytest.raises(AnchorContradictsError, match=r"600 records of the log example\.org/audit, which has 550"):
         check_copies(store, "gateway-1/", older.keys, older.tree, above=older.tree.size)
 
 

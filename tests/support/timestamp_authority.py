@@ -82,6 +82,12 @@ class StampingAuthority:
         _, imprint, nonce, _ = read(request).children
         return sequence(sequence(integer(self.status)), self._token(imprint.children[1].content, nonce))
 
+    def stamp(self, data: bytes) -> bytes:
+        """Return the answer to a request for these bytes."""
+        nonce = Node(_INTEGER, b"\x05")
+        imprint = sequence(algorithm(_SHA256), Node(_OCTETS, sha256(data).digest()).write())
+        return self.answer(sequence(integer(1), imprint, nonce.write(), Node(0x01, b"\xff").write()))
+
     def _token(self, asked: bytes, nonce: Node) -> bytes:
         moment = datetime.fromtimestamp(self.clock(), UTC).strftime("%Y%m%d%H%M%SZ").encode()
         imprint = sequence(algorithm(self.hash_algorithm), Node(_OCTETS, self.digest or asked).write())
