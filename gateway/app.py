@@ -4,6 +4,7 @@ import asyncio
 import os
 import secrets as randomness
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import structlog
 
@@ -40,6 +41,9 @@ from identity.federation import BundleEndpoint
 from identity.keys import SealedKeyManager
 from identity.registry import Registry
 from identity.sealing import decode_seal_key, read_private, write_private
+
+if TYPE_CHECKING:
+    from gateway.audit_anchors import AuditAnchors
 
 _log = structlog.get_logger("govgateway.app")
 
@@ -229,6 +233,19 @@ def open_audit_tree(config: GatewayConfig) -> tuple[AuditTree, bool]:
         witnesses = open_witnesses(config.audit.witnesses)
     interval = config.audit.checkpoint_seconds
     return AuditTree(open_audit_store(config), config.audit_tree, signer, interval, witnesses), made
+
+
+def open_audit_anchors(config: GatewayConfig) -> "AuditAnchors | None":
+    """Return what stamps and copies the log's checkpoints; None where nothing is configured.
+
+    Raises:
+        ConfigError: a URL, a certificate or a reference is wrong.
+    """
+    if not config.audit.timestamps.url and not config.audit.copies.endpoint:
+        return None
+    from gateway.audit_anchors import open_anchors  # noqa: PLC0415 - its clients are loaded only where they are used
+
+    return open_anchors(config)
 
 
 def receipts(config: GatewayConfig) -> Receipts:

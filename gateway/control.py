@@ -34,8 +34,8 @@ from gateway.admin.persons import Persons
 from gateway.admin.policy import policy_routes
 from gateway.admin.renewal import renewal_routes
 from gateway.admin.token_exchange import TokenExchange
+from gateway.audit_services import AuditServices
 from gateway.clock import NANOSECONDS, system_clock
-from gateway.clock_watch import ClockWatch
 from gateway.config import GatewayConfig, config_digest, show_config
 from gateway.errors import ConfigError, UnavailableError
 from gateway.gateway_identity import GatewayIdentity
@@ -126,7 +126,6 @@ class ControlProcess:
         self._stop = asyncio.Event()
         self._workers = WorkerReload(lambda: self._supervisor)
         self._forker_lost = False
-        self._clock = ClockWatch()
         self._follower = self._following()
 
     # what the control plane decides by
@@ -155,8 +154,8 @@ class ControlProcess:
         """Start everything, wait for a signal, drain."""
         loop = asyncio.get_running_loop()
         self._supervisor = supervisor
-        self._tree, self._tree_key_made = app.open_audit_tree(self.config)
-        await self._tree.begin()
+        self._log = AuditServices(self.config)
+        await self._log.begin()
         self._audit = audit = app.open_audit_log(self.config, "control")
         self._identity = _identity(self.config, audit)
         self._generations.attach(audit, self._identity, self._workers, self._taken)
@@ -179,7 +178,7 @@ class ControlProcess:
             _log.info("ready", address=address_of(data_plane), workers=self.config.listener.workers)
             print(f"Ready: https://{address_of(data_plane)}", flush=True)  # noqa: T201 - for the person who started it
             await local.start()
-            tasks = [asyncio.create_task(self._housekeeping()), asyncio.create_task(self._tree.run(audit))]
+            tasks = [asyncio.create_task(work) for work in (self._housekeeping(), *self._log.start(audit))]
             if self._follower is not None:
                 tasks.append(asyncio.create_task(self._follower.run()))
             await self._stop.wait()
@@ -197,8 +196,9 @@ class ControlProcess:
             operations.close()
             with contextlib.suppress(AuditUnavailableError):
                 audit.append("gateway.stopped", {"status": status})
+            await self._log.stop_sinks()
             await audit.close()
-            await self._tree.close()
+            await self._log.close()
             await self._generations.engines.close()
             await self._identity.close()
         return status
@@ -289,8 +289,7 @@ class ControlProcess:
                 "policy": {"revision": policies.revision, "data_digest": policies.data_digest},
             },
         )
-        if self._tree_key_made:
-            entry = self._audit.append("log.checkpoint_key_created", {"verifier_key": self._tree.verifier_key})
+        self._log.record_start(self._audit)
         self._generations.record_unsafe()
         correction = correction_of(app.open_audit_store(config), self._generations.policies.found)
         if correction is not None:
@@ -392,7 +391,7 @@ class ControlProcess:
         parts = {
             **self._identity.parts(),
             "audit.control": Part(self._audit.healthy, self._audit.reason),
-            "audit.tree": Part(not self._tree.problem, self._tree.problem),
+            **{name: Part(not problem, problem) for name, problem in self._log.problems().items()},
         }
         engine_problem = self._generations.engines.problem(self._generations.digest)
         if engine_problem:
@@ -459,11 +458,8 @@ class ControlProcess:
         """Look for what other processes changed, and tend the gateway's identity."""
         while True:
             metrics.AUDIT_HEALTHY.labels("control").set(1 if self._audit.healthy else 0)
-            clock = self._clock.news()
-            if clock is not None:
-                with contextlib.suppress(AuditUnavailableError):
-                    self._audit.append("clock.status", clock)
-            metrics.AUDIT_TREE_SIZE.set(self._tree.size)
+            self._log.tend(self._audit)
+            metrics.AUDIT_TREE_SIZE.set(self._log.tree.size)
             changes = await self._identity.tick()
             if changes.tls:
                 assert self._supervisor is not None  # noqa: S101 - running

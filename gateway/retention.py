@@ -11,6 +11,8 @@ from audit.receipts import CHECKPOINT
 from audit.retention import Cursors, Journal, Keeper, Planner, RetentionError, Rows, RowsBehindTree, Segment
 from audit.sealing import SqlContentStore
 from audit.sealing.engines import DIRECTORY, FILE_NAME, open_sqlite
+from audit.sinks.cursor import read_cursors
+from audit.sinks.opening import DIRECTORY as SINKS
 from audit.store import AuditStore
 from audit.tlog.checkpoint import Checkpoint, parse_checkpoint
 from audit.tlog.errors import NoteError
@@ -33,15 +35,17 @@ _TYPES = frozenset({"log.sealed", "log.segment_deleted", "log.legal_hold_set", "
 def open_keeper(
     config: GatewayConfig,
     record: Callable[[str, dict[str, Any]], object],
-    cursors: Callable[[], Cursors] = dict,
+    cursors: Callable[[], Cursors] | None = None,
     clock: Clock = system_clock,
 ) -> tuple[Keeper, Planner]:
     """Return what seals segments, sets holds and deletes, and what decides.
 
     Args:
         record: writes to the audit log, and returns once it is durable.
-        cursors: how far each sink came; nothing that a sink has not taken is deleted.
+        cursors: how far each sink came; nothing that a sink has not taken is deleted. Default: those configured.
     """
+    sinks = [sink.name for sink in config.audit.sinks]
+    cursors = cursors or (lambda: read_cursors(config.audit_dir / SINKS, sinks))
     store = open_audit_store(config)
     if not isinstance(store, Rows):
         raise RetentionError("this store of the audit log cannot delete")

@@ -6,6 +6,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field
 
 from audit.chain import is_log_name
+from audit.sinks.settings import SinkSettings
+from gateway.config.anchors import LockedCopies, Timestamps
 from gateway.config.retention import Retention
 from gateway.config.sealing import Sealing
 from gateway.config.section import SecretReference, Section
@@ -42,5 +44,8 @@ class Audit(Section):
         2.0, gt=0, le=3600, description="How often new records are taken into the signed tree, seconds."
     )
     witnesses: Witnesses = Witnesses()
+    timestamps: Timestamps = Timestamps()
+    copies: LockedCopies = LockedCopies()
+    sinks: list[SinkSettings] = Field([], description="Copies for a SIEM; see docs/audit-sinks.md.")
     sealing: Sealing = Sealing()
     retention: Retention = Retention()

@@ -16,7 +16,10 @@ from gateway.config.yaml_file import read_yaml
 from gateway.errors import ConfigError
 
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
-_SECRET_KEYS = frozenset({"seal_key", "credential", "access_key", "secret_key", "database"})
+_SINK_SECRETS = ("token", "api_key", "password")
+_SECRET_KEYS = frozenset(
+    {"seal_key", "credential", "access_key", "secret_key", "database", "token", "api_key", "password"}
+)
 
 
 _Section = TypeVar("_Section", bound=BaseModel)
@@ -163,11 +166,24 @@ def _resolve(config: GatewayConfig, base: Path) -> GatewayConfig:
         )
         for backend in config.backends
     ]
-    sealing = config.audit.sealing
+    sealing, copies = config.audit.sealing, config.audit.copies
     audit = config.audit.model_copy(
         update={
             "database": reference(config.audit.database),
             "witnesses": located(config.audit.witnesses, "policy_file", "ca_file"),
+            "timestamps": located(config.audit.timestamps, "roots_file", "ca_file"),
+            "copies": located(copies, "ca_file").model_copy(
+                update={"access_key": reference(copies.access_key), "secret_key": reference(copies.secret_key)}
+            ),
+            "sinks": [
+                sink.model_copy(
+                    update={
+                        **{key: reference(getattr(sink, key)) for key in _SINK_SECRETS if hasattr(sink, key)},
+                        "tls": sink.tls and located(sink.tls, "ca_file", "client_cert_file", "client_key_file"),
+                    }
+                )
+                for sink in config.audit.sinks
+            ],
             "sealing": sealing.model_copy(update={"seal_key": reference(sealing.seal_key)}),
         }
     )

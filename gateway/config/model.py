@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import AfterValidator, Field, HttpUrl, model_validator
 
+from audit.sinks.settings import uses_plaintext
 from gateway.config.audit import Audit
 from gateway.config.policy import Policy
 from gateway.config.section import Name, SecretReference, Section
@@ -434,4 +435,5 @@ class GatewayConfig(Section):
             "policy.unsafe_unsigned": self.policy.unsafe_unsigned,
             "audit.retention.unsafe_shorter_than_law": self.audit.retention.unsafe_shorter_than_law,
         }
+        used += [f"audit.sinks.{sink.name}.unsafe_plaintext" for sink in self.audit.sinks if uses_plaintext(sink)]
         return [*used, *(name for name, chosen in others.items() if chosen)]

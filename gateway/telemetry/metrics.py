@@ -46,6 +46,12 @@ AUDIT_LAG = Gauge("govgateway_audit_commit_seconds", "Duration of the last group
 AUDIT_HEALTHY = Gauge(
     "govgateway_audit_healthy", "1 while the log can be written.", ["log"], multiprocess_mode="livemin"
 )
+AUDIT_SINK_LAG = Gauge(
+    "govgateway_audit_sink_waiting_records", "Records that wait for a sink.", ["sink"], multiprocess_mode="livemax"
+)
+AUDIT_SINK_HEALTHY = Gauge(
+    "govgateway_audit_sink_healthy", "1 while a sink takes records.", ["sink"], multiprocess_mode="livemin"
+)
 AUDIT_TREE_SIZE = Gauge(
     "govgateway_audit_tree_records", "Records in the signed tree of the audit log.", multiprocess_mode="livemax"
 )
