@@ -159,7 +159,7 @@ def outcome(number: int, intent: str) -> dict[str, Any]:
         "status": 200,
         "backend": "local",
         "usage": {"input_tokens": 10, "output_tokens": 5},
-        "response_bytes": 512,
+        "response": {"bytes": 512, "digest": "d" * 64},
         "trace_id": f"{number:032x}",
     }
 

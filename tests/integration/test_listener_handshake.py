@@ -68,7 +68,7 @@ def test_a_member_of_a_federated_domain_is_handed_to_the_application(listener: R
     [
         (None, "no-certificate"),
         (OURS.issue("spiffe://ours.test/a", valid_from=-100, valid_for=50), "certificate-expired"),
-        (OURS.issue("spiffe://ours.test/a", valid_from=600), "certificate-not-yet-valid"),
+        (OURS.issue("spiffe://ours.test/a", valid_from=80_000), "certificate-not-yet-valid"),
         (OURS.issue("spiffe://ours.test/a", self_signed=True), "self-signed"),
         (Authority("other.test").issue("spiffe://other.test/a"), "unknown-authority"),
         (STRANGER.issue("spiffe://ours.test/a"), "unknown-authority"),

@@ -39,6 +39,7 @@ def exchange(status: str = "active", *, call: Call | None = CALL) -> Any:
     made = Exchange({"method": "POST", "path": "/v1/chat/completions", "headers": []}, None, None)  # type: ignore[arg-type]
     made.peer = PeerIdentity(AGENT, "t.test", "/agent/a", "0a", "f" * 64, 1, 2)
     made.agent, made.call, made.body = agent, call, b"{}"
+    made.digest = SimpleNamespace(hexdigest=lambda: "d" * 64)
     if call is not None:
         made.policy_input = model_input(agent, ("reader",), call, None, "", "eu", "test")
         made.decision = Decision(allow=True, reasons=("granted",))
