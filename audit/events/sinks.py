@@ -54,9 +54,9 @@ class SinkRestarted(Record):
 
 
 DEFINITIONS: tuple[EventDefinition, ...] = (
-    define(SinkFailed, "integrity", "medium", written=False),
-    define(SinkRecovered, "integrity", "low", written=False),
-    define(SinkRecordsMissed, "integrity", "high", written=False),
-    define(SinkRecordsDiverted, "integrity", "medium", written=False),
-    define(SinkRestarted, "integrity", "medium", written=False),
+    define(SinkFailed, "integrity", "medium"),
+    define(SinkRecovered, "integrity", "low"),
+    define(SinkRecordsMissed, "integrity", "high"),
+    define(SinkRecordsDiverted, "integrity", "medium"),
+    define(SinkRestarted, "integrity", "medium"),
 )

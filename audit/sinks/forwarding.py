@@ -21,6 +21,10 @@ from audit.sinks.errors import SinkError, SinkUnavailableError
 from audit.store.base import AuditStore, ChainReader, StoredRecord
 
 
+REPORTED_AT_ONCE = 1000
+"""Most diverted records that one report names: it is a record too, and has to fit."""
+
+
 @dataclass(frozen=True, slots=True)
 class Following:
     """How a sink is fed.
@@ -217,9 +221,10 @@ class Forwarding:
         self._dead_letters.add(batch, refused)
         # A report is a record too: were those reported in turn, a receiver that refuses all would make the log grow.
         worth = [index for index in sorted(refused) if not batch[index].type.startswith("sink.")]
-        if worth:
-            sequences = tuple(batch[index].sequence for index in worth)
-            self._tell(RecordsDiverted(self._name, batch[0].chain, sequences, refused[worth[0]][:2000]))
+        for first in range(0, len(worth), REPORTED_AT_ONCE):
+            portion = worth[first : first + REPORTED_AT_ONCE]
+            sequences = tuple(batch[index].sequence for index in portion)
+            self._tell(RecordsDiverted(self._name, batch[0].chain, sequences, refused[portion[0]][:2000]))
         self.diverted_records += len(refused)
         self.sent_records -= len(refused)
 

@@ -29,8 +29,13 @@ def written_types() -> Iterator[str]:
             if path.is_relative_to(ROOT / "audit" / "events"):
                 continue
             for node in ast.walk(ast.parse(path.read_text())):
-                if isinstance(node, ast.Call):
-                    yield from _types(node)
+                match node:
+                    case ast.Call():
+                        yield from _types(node)
+                    case ast.AnnAssign(
+                        target=ast.Name(id="type"), annotation=ast.Subscript(), value=ast.Constant(value=str(text))
+                    ) if TYPE.fullmatch(text):
+                        yield text  # the type that a class of events is reported as
 
 
 def _types(call: ast.Call) -> Iterator[str]:
