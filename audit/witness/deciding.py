@@ -1,13 +1,14 @@
-"""What a witness answers to a checkpoint (C2SP tlog-witness, add-checkpoint): the rules, in the order it gives them."""
+"""What a witness answers (C2SP tlog-witness): the rules of add-checkpoint in the order given there; the latest one."""
 
 from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 from audit.tlog.checkpoint import parse_checkpoint
 from audit.tlog.errors import NoteError, ProofError
 from audit.tlog.merkle import EMPTY_ROOT, verify_consistency
-from audit.tlog.note import NoteSigner, NoteVerifier, SignatureLine, note_text, open_note
+from audit.tlog.note import NoteSigner, NoteVerifier, OpenedNote, SignatureLine, open_note, parse_note
 from audit.witness.state import Seen, WitnessState
 
 MAX_PROOF = 63
@@ -38,6 +39,7 @@ class WitnessRules:
         self._state = state
         self._signers = signers
         self._logs = logs
+        self._origins = {sha256(key.name.encode()).hexdigest(): key.name for key in logs}
 
     def add_checkpoint(self, body: bytes) -> Answer:
         """Answer a request.
@@ -50,32 +52,57 @@ class WitnessRules:
         except Refusal as refusal:
             return refusal.answer
 
+    def checkpoint(self, origin_hash: str) -> Answer:
+        """Answer with the latest checkpoint of a log, as the log signed it and this witness cosigned it.
+
+        Args:
+            origin_hash: SHA-256 of the log's origin, in hex.
+
+        Raises:
+            WitnessStateError: the state cannot be read.
+        """
+        origin = self._origins.get(origin_hash)
+        seen = self._state.latest(origin) if origin is not None else None
+        return (
+            Answer(404, b"no checkpoint of such a log was cosigned here\n") if seen is None else Answer(200, seen.note)
+        )
+
     def _cosign(self, body: bytes) -> Answer:
         old_size, proof, note = _parse(body)
         try:
-            checkpoint = parse_checkpoint(note_text(note))
+            checkpoint = parse_checkpoint(parse_note(note)[0])
         except NoteError as error:
             raise Refusal(400, str(error)) from error
         keys = [key for key in self._logs if key.name == checkpoint.origin]
         if not keys:
             raise Refusal(404, f"the log {checkpoint.origin} is not known to this witness")
         try:
-            text = open_note(note, keys).text
+            opened = open_note(note, keys)
         except NoteError as error:
             raise Refusal(403, str(error)) from error
         if old_size > checkpoint.size:
             raise Refusal(400, "the old size is larger than that of the checkpoint")
-        known = self._state.root(checkpoint.origin)
-        size, root = known or (0, EMPTY_ROOT)
+        known = self._state.latest(checkpoint.origin)
+        size, root = (known.size, known.root) if known else (0, EMPTY_ROOT)
         if size != old_size:
             raise Refusal(409, str(size), content_type="text/x.tlog.size")
         _check(old_size, root, checkpoint.size, checkpoint.root, proof)
-        signatures = [(signer, signer.sign(text)) for signer in self._signers]
-        found = self._state.replace(old_size, Seen(checkpoint.origin, checkpoint.size, checkpoint.root, note))
+        lines = [str(SignatureLine(s.name, s.key_id, s.sign(opened.text))) for s in self._signers]
+        kept = _kept(note, opened, lines)
+        found = self._state.replace(old_size, Seen(checkpoint.origin, checkpoint.size, checkpoint.root, kept))
         if found is not None:  # another request was faster
             raise Refusal(409, str(found), content_type="text/x.tlog.size")
-        lines = (str(SignatureLine(signer.name, signer.key_id, made)) for signer, made in signatures)
         return Answer(200, "".join(f"{line}\n" for line in lines).encode())
+
+
+def _kept(note: bytes, opened: OpenedNote, lines: Sequence[str]) -> bytes:
+    """Return the checkpoint with the log's signatures that verified and the cosignatures, and nobody else's."""
+    verified = {(signature.name, signature.key_id) for signature in opened.signatures}
+    own: dict[tuple[str, bytes], str] = {}
+    for line in parse_note(note)[1]:
+        if (line.name, line.key_id) in verified:
+            own.setdefault((line.name, line.key_id), str(line))  # of two lines by one key the first was verified
+    return opened.text + b"\n" + "".join(f"{line}\n" for line in (*own.values(), *lines)).encode()
 
 
 def format_request(old_size: int, proof: Sequence[bytes], note: bytes) -> bytes:

@@ -1,7 +1,8 @@
-"""The witness as an HTTP server: one path, bounded bodies, nothing to configure by a request."""
+"""The witness as an HTTP server: two paths, bodies bounded in size and time, nothing to configure by a request."""
 
 import asyncio
 import ipaddress
+import re
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
 from pathlib import Path
@@ -14,12 +15,15 @@ from audit.witness.deciding import Answer, WitnessRules
 from audit.witness.state import WitnessStateError
 
 MAX_BODY_BYTES = 262_144
+MAX_BODY_SECONDS = 20.0
+
+_CHECKPOINT = re.compile(r"/([0-9a-f]{64})/checkpoint")
 
 _Message = MutableMapping[str, Any]
 
 
 class WitnessApp:
-    """An ASGI application: POST /add-checkpoint."""
+    """An ASGI application: POST /add-checkpoint, GET /<SHA-256 of the origin>/checkpoint."""
 
     def __init__(self, rules: WitnessRules) -> None:
         self._rules = rules
@@ -44,24 +48,42 @@ class WitnessApp:
         await send({"type": "http.response.body", "body": answer.body})
 
     async def _answer(self, scope: _Message, receive: Callable[[], Awaitable[_Message]]) -> Answer | None:
-        if scope["path"] != "/add-checkpoint":
+        asked = _CHECKPOINT.fullmatch(scope["path"])
+        if asked is None and scope["path"] != "/add-checkpoint":
             return Answer(404, b"a witness answers POST /add-checkpoint\n")
-        if scope["method"] != "POST":
-            return Answer(405, b"a witness answers POST /add-checkpoint\n")
-        body = b""
-        more = True
-        while more:
-            message = await receive()
-            if message["type"] != "http.request":
-                return None
-            body += message.get("body", b"")
-            more = message.get("more_body", False)
-            if len(body) > MAX_BODY_BYTES:
-                return Answer(413, b"the request is too large\n")
+        if scope["method"] != ("POST" if asked is None else "GET"):
+            return Answer(405, b"a witness answers POST /add-checkpoint, and GET of a checkpoint\n")
         try:
-            return await asyncio.to_thread(self._rules.add_checkpoint, body)
+            if asked is not None:
+                return await asyncio.to_thread(self._rules.checkpoint, asked[1])
+            return await self._add(receive)
         except WitnessStateError:
-            return Answer(503, b"the witness cannot keep what it cosigns now; try again\n")
+            return Answer(503, b"the state of the witness cannot be used now; try again\n")
+
+    async def _add(self, receive: Callable[[], Awaitable[_Message]]) -> Answer | None:
+        try:
+            async with asyncio.timeout(MAX_BODY_SECONDS):
+                body = await _body(receive)
+        except TimeoutError:
+            return Answer(408, b"the request takes too long\n")
+        if body is None:
+            return None
+        if len(body) > MAX_BODY_BYTES:
+            return Answer(413, b"the request is too large\n")
+        return await asyncio.to_thread(self._rules.add_checkpoint, body)
+
+
+async def _body(receive: Callable[[], Awaitable[_Message]]) -> bytes | None:
+    """Return the body, no more of it than shows that it is too large; None if the client is gone."""
+    body = bytearray()
+    more = True
+    while more and len(body) <= MAX_BODY_BYTES:
+        message = await receive()
+        if message["type"] != "http.request":
+            return None
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return bytes(body)
 
 
 def serve(

@@ -27,7 +27,7 @@ class WitnessStateError(AuditError):
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The latest checkpoint of a log that was cosigned."""
+    """The latest checkpoint of a log that was cosigned; `note` has the signatures of the log and of the witness."""
 
     origin: str
     size: int
@@ -103,13 +103,17 @@ class WitnessState:
             raise WitnessStateError(f"{self._path} cannot be written: {error}") from error
         return None
 
-    def root(self, origin: str) -> tuple[int, bytes] | None:
-        """Return size and root of the latest checkpoint of a log; None if there is none."""
+    def latest(self, origin: str) -> Seen | None:
+        """Return the latest checkpoint of a log; None if none was cosigned.
+
+        Raises:
+            WitnessStateError: the state cannot be read.
+        """
         try:
             with self._engine.connect() as connection:
                 row = connection.exec_driver_sql(
-                    "SELECT size, root FROM checkpoints WHERE origin = ?", (origin,)
+                    "SELECT origin, size, root, note FROM checkpoints WHERE origin = ?", (origin,)
                 ).one_or_none()
         except SQLAlchemyError as error:
             raise WitnessStateError(f"{self._path} cannot be read: {error}") from error
-        return (int(row[0]), row[1]) if row else None
+        return Seen(*row) if row else None
