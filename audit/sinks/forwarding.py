@@ -20,7 +20,6 @@ from audit.sinks.delivery import RefusedRecordError, deliver
 from audit.sinks.errors import SinkError, SinkUnavailableError
 from audit.store.base import AuditStore, ChainReader, StoredRecord
 
-
 REPORTED_AT_ONCE = 1000
 """Most diverted records that one report names: it is a record too, and has to fit."""
 
