@@ -65,3 +65,14 @@ if [ ! -x "$client" ] || [ -n "$(find "$sources" -type f -newer "$client" ! -nam
   mv "$client.new" "$client"
 fi
 awk '$1 ~ /go-spiffe\/v2$/ { print "go-spiffe " $2; exit }' "$sources/go.mod"
+
+sources=tests/interop/tlog
+judge=$tools/tlog-interop
+if [ ! -x "$judge" ] || [ -n "$(find "$sources" -type f -newer "$judge" ! -name '*.md')" ]; then
+  need_go "the judge on the reference libraries of C2SP"
+  echo "Building the judge on the reference libraries of C2SP"
+  GOFLAGS=-modcacherw CGO_ENABLED=0 \
+    go build -C "$sources" -mod=readonly -trimpath -buildvcs=false -o "$PWD/$judge.new" .
+  mv "$judge.new" "$judge"
+fi
+awk '$1 ~ /torchwood$/ { print "torchwood " $2; exit }' "$sources/go.mod"
