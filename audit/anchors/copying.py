@@ -45,11 +45,11 @@ class Copied:
 
     Attributes:
         objects: number of objects put.
-        size: size of the tree whose checkpoint was put; 0 if it was interrupted before that.
+        whole: whether the checkpoint is there now; if not, the next copy goes on.
     """
 
     objects: int
-    size: int
+    whole: bool = True
 
 
 class LogCopier:
@@ -98,16 +98,16 @@ class LogCopier:
         checkpoint = parse_checkpoint(note_text(note))
         digest = sha256(note).hexdigest()
         if digest == self._cursor.note:
-            return Copied(0, checkpoint.size)
+            return Copied(0)
         self._check(checkpoint)
         put = 0
         for index in range(self._cursor.tiles, checkpoint.size // WIDTH):
             if stopping():
-                return Copied(put, 0)
+                return Copied(put, whole=False)
             put += self._copy_completed(index)
         for level, width in _partial_tiles(checkpoint.size):
             if stopping():
-                return Copied(put, 0)
+                return Copied(put, whole=False)
             index = (checkpoint.size >> (8 * level)) // WIDTH
             self._put(tile_path(level, index, width), self._partial(level, index, width))
             put += 1
@@ -115,7 +115,7 @@ class LogCopier:
         self._objects.put(self._prefix + LATEST, note, None)
         self._cursor.size, self._cursor.note = checkpoint.size, digest
         self._save()
-        return Copied(put + 2, checkpoint.size)
+        return Copied(put + 2)
 
     def _check(self, checkpoint: Checkpoint) -> None:
         if checkpoint.size < max(self._cursor.size, self._cursor.tiles * WIDTH):

@@ -11,9 +11,9 @@ from urllib.parse import quote, unquote, urlsplit
 from xml.etree import ElementTree
 
 from audit.anchors.errors import AnchorError
-from audit.anchors.http import BoundedClient, HttpAnswer, is_loopback
 from audit.anchors.object_store import Retention, StoredObject
 from audit.anchors.sigv4 import Credentials, signed_headers
+from audit.bounded_http import BoundedClient, HttpAnswer, is_loopback
 
 MAX_ANSWER_BYTES = 4 << 20
 
@@ -62,7 +62,7 @@ class S3ObjectStore:
         self.name = f"the bucket {bucket.name}"
         self._bucket = bucket
         self._credentials = credentials
-        self._http = BoundedClient(self.name, timeout=timeout, max_bytes=MAX_ANSWER_BYTES, tls=tls)
+        self._http = BoundedClient(self.name, timeout=timeout, max_bytes=MAX_ANSWER_BYTES, error=AnchorError, tls=tls)
 
     def check(self) -> None:
         """Check that the bucket locks objects.

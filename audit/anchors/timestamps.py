@@ -26,7 +26,7 @@ from rfc3161_client import (
 from rfc3161_client.tsp import TimeStampTokenInfo
 
 from audit.anchors.errors import AnchorError, TimestampError
-from audit.anchors.http import BoundedClient
+from audit.bounded_http import BoundedClient
 
 MAX_RESPONSE_BYTES = 65_536
 
@@ -80,7 +80,7 @@ class TimestampAuthority:
         self.name = url
         self._roots = tuple(roots)
         self._http = BoundedClient(
-            f"the time stamp authority {url}", timeout=timeout, max_bytes=MAX_RESPONSE_BYTES, tls=tls
+            f"the time stamp authority {url}", timeout=timeout, max_bytes=MAX_RESPONSE_BYTES, error=AnchorError, tls=tls
         )
 
     def stamp(self, note: bytes) -> bytes:

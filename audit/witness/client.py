@@ -7,8 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-import httpx
-
+from audit.bounded_http import BoundedClient, is_loopback
 from audit.errors import AuditBrokenError, AuditError
 from audit.tlog.checkpoint import Checkpoint, parse_checkpoint
 from audit.tlog.errors import NoteError
@@ -34,21 +33,25 @@ class WitnessClient:
     """Talks to one witness. Not for two threads at once."""
 
     def __init__(self, witness: Witness, *, timeout: float, tls: ssl.SSLContext | None = None) -> None:
-        """`timeout`: for each part of a request (seconds); `tls`: how the witness is verified, default: the system's.
+        """Make a client; nothing is asked yet.
+
+        Args:
+            witness: whom to ask.
+            timeout: for a request and all of its answer (seconds).
+            tls: how the witness is verified; default: as this machine verifies any.
 
         Raises:
             WitnessError: its URL is none that may be used.
         """
         parts = urlsplit(witness.url)
-        loopback = parts.hostname in {"localhost", "127.0.0.1", "::1"}
-        if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+        if not parts.hostname or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(witness.url))):
             raise WitnessError(f"the witness {witness.name} needs an https URL in the policy, not {witness.url!r}")
         self.name = witness.name
         self._key = witness.key
         self._url = f"{witness.url}/add-checkpoint"
         self._size = 0
-        self._http = httpx.Client(
-            verify=tls or ssl.create_default_context(), timeout=timeout, follow_redirects=False, trust_env=False
+        self._http = BoundedClient(
+            f"the witness {self.name}", timeout=timeout, max_bytes=MAX_ANSWER_BYTES, error=WitnessError, tls=tls
         )
 
     def cosign(self, note: bytes, proof: Proof) -> str:
@@ -60,7 +63,9 @@ class WitnessClient:
         """
         checkpoint = parse_checkpoint(note_text(note))
         for _ in range(3):
-            status, body = self._post(format_request(self._size, proof(self._size, checkpoint.size), note))
+            request = format_request(self._size, proof(self._size, checkpoint.size), note)
+            answer = self._http.ask("POST", self._url, content=request)
+            status, body = answer.status, answer.body
             if status == 409:
                 self._size = self._told_size(body, checkpoint)
                 continue
@@ -80,18 +85,6 @@ class WitnessClient:
     def close(self) -> None:
         """Close the connection."""
         self._http.close()
-
-    def _post(self, request: bytes) -> tuple[int, bytes]:
-        try:
-            with self._http.stream("POST", self._url, content=request) as answer:
-                body = b""
-                for piece in answer.iter_bytes():
-                    body += piece
-                    if len(body) > MAX_ANSWER_BYTES:
-                        raise WitnessError(f"the answer of the witness {self.name} is too large")
-                return answer.status_code, body
-        except httpx.HTTPError as error:
-            raise WitnessError(f"the witness {self.name} cannot be reached: {error or type(error).__name__}") from error
 
     def _told_size(self, body: bytes, checkpoint: Checkpoint) -> int:
         text = body.decode("ascii", "replace").removesuffix("\n")

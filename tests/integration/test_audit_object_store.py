@@ -84,7 +84,7 @@ def test_what_is_copied_is_locked_until_its_date(server, bucket, judge, tmp_path
     store, log = open_store(server, bucket, mode), Log(tmp_path)
     store.check()
     note, began = log.grow(600), int(time.time())
-    assert log.copier(store, tmp_path).copy(note).size == 600
+    assert log.copier(store, tmp_path).copy(note).whole
     listed = judge.list_object_versions(Bucket=bucket)["Versions"]
     keys = {each["Key"] for each in listed}
     assert len(listed) == len(keys) == 6
@@ -155,8 +155,8 @@ def test_a_copy_that_was_cut_short_goes_on_where_it_was(server, bucket, store, t
     note = log.grow(2000)
     left = iter([False, False, False, True])
     stopped = log.copier(store, tmp_path).copy(note, lambda: next(left))
-    assert (stopped.objects, stopped.size) == (3, 0)
-    assert log.copier(store, tmp_path).copy(note).size == 2000
+    assert (stopped.objects, stopped.whole) == (3, False)
+    assert log.copier(store, tmp_path).copy(note).whole
     tiles = [path for path in server.puts() if "/tile/" in path]
     assert len(tiles) == len(set(tiles)) == 7 + 2
 

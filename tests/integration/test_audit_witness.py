@@ -3,7 +3,6 @@
 import json
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,56 +16,10 @@ from audit.tlog.merkle import leaf_hash, root_of
 from audit.tlog.note import Ed25519Signer, open_note, parse_verifier_key, sign_note
 from audit.witness.deciding import format_request
 from tests.integration.conftest import MODELS
-from tests.support.running_gateway import BIN, RunningGateway, govctl
+from tests.support.running_gateway import RunningGateway, govctl
+from tests.support.witness_process import WitnessProcess
 
 BODY = {"model": "example-chat", "messages": [{"role": "user", "content": "Who saw it?"}], "max_tokens": 4}
-
-
-class WitnessProcess:
-    """`govctl audit witness serve`."""
-
-    def __init__(self, directory: Path) -> None:
-        self.directory = directory
-        directory.mkdir()
-        (directory / "logs").write_text("")
-        made = govctl(directory, "audit", "witness", "keygen", "--name", "witness.test/w", "--out", "key.pem")
-        self.verifier_key = made.stdout.strip()
-        self.port = 0
-        self._process: subprocess.Popen[str] | None = None
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-    def watch(self, verifier_key: str) -> None:
-        """Let the witness know a log."""
-        with (self.directory / "logs").open("a") as file:
-            file.write(f"{verifier_key}\n")
-
-    def start(self) -> None:
-        self._process = subprocess.Popen(
-            [
-                BIN / "govctl", "audit", "witness", "serve", "--name", "witness.test/w", "--key", "key.pem",
-                "--state", "seen.sqlite", "--log", "logs", "--listen", f"127.0.0.1:{self.port}",
-            ],
-            cwd=self.directory, stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        assert "http://127.0.0.1:" in line, line
-        self.port = int(line.split("http://127.0.0.1:")[1].split()[0])
-
-    def end(self, how: signal.Signals = signal.SIGTERM) -> None:
-        if self._process is not None:
-            self._process.send_signal(how)
-            self._process.wait(20)
-            assert self._process.stdout is not None
-            self._process.stdout.close()
-            self._process = None
-
-    def sizes(self) -> dict[str, int]:
-        shown = govctl(self.directory, "audit", "witness", "show", "--state", "seen.sqlite", "--json").stdout
-        return {each["origin"]: each["size"] for each in json.loads(shown)}
 
 
 @pytest.fixture

@@ -1,7 +1,7 @@
 """What a witness cosigns and what not, status by status (C2SP tlog-witness), and what its client makes of the answers."""
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import httpx
@@ -162,10 +162,23 @@ def test_a_state_that_is_no_database_is_named(tmp_path):
 # the client
 
 
-def client_of(answer: Callable[[httpx.Request], httpx.Response], url: str = "http://127.0.0.1:1") -> WitnessClient:
-    client = WitnessClient(Witness("w", parse_verifier_key(COSIGNER.verifier_key), url), timeout=5)
-    client._http = httpx.Client(transport=httpx.MockTransport(answer))
-    return client
+ClientOf = Callable[[Callable[[httpx.Request], httpx.Response]], WitnessClient]
+
+
+@pytest.fixture
+def client_of() -> Iterator[ClientOf]:
+    """Make clients of a witness that answers so."""
+    made = []
+
+    def make(answer: Callable[[httpx.Request], httpx.Response]) -> WitnessClient:
+        client = WitnessClient(Witness("w", parse_verifier_key(COSIGNER.verifier_key), "http://127.0.0.1:1"), timeout=5)
+        client._http._http = httpx.AsyncClient(transport=httpx.MockTransport(answer))
+        made.append(client)
+        return client
+
+    yield make
+    for client in made:
+        client.close()
 
 
 def through(rules: WitnessRules) -> Callable[[httpx.Request], httpx.Response]:
@@ -176,7 +189,7 @@ def through(rules: WitnessRules) -> Callable[[httpx.Request], httpx.Response]:
     return answer
 
 
-def test_a_client_finds_out_what_the_witness_knows(rules, tree):
+def test_a_client_finds_out_what_the_witness_knows(client_of, rules, tree):
     first = client_of(through(rules))
     assert first.cosign(tree.grow(5), tree.proof).startswith("— witness.example/w ")
     tree.grow(30)
@@ -187,7 +200,7 @@ def test_a_client_finds_out_what_the_witness_knows(rules, tree):
     assert [signature.name for signature in opened.signatures] == ["witness.example/w"]
 
 
-def test_an_older_copy_and_a_rewritten_log_are_told_apart_from_a_witness_that_is_away(rules, tree, tmp_path):
+def test_an_older_copy_and_a_rewritten_log_are_told_apart_from_a_witness_that_is_away(client_of, rules, tree, tmp_path):
     client_of(through(rules)).cosign(tree.grow(30), tree.proof)
     with pytest.raises(WitnessContradictsError, match="older copy"):
         client_of(through(rules)).cosign(tree.note(20), tree.proof)
@@ -203,26 +216,26 @@ def test_an_older_copy_and_a_rewritten_log_are_told_apart_from_a_witness_that_is
     [
         (httpx.Response(200, content=b""), "no cosignature"),
         (httpx.Response(200, content=b"<html>"), "no cosignature"),
-        (httpx.Response(200, content=b"x" * 100_000), "too large"),
+        (httpx.Response(200, content=b"x" * 100_000), "more than 65,536 bytes"),
         (httpx.Response(302, headers={"location": "http://127.0.0.1/"}), "302"),
         (httpx.Response(503), "503"),
         (httpx.Response(409, content=b"many\n"), "names no size"),
         (httpx.Response(409, content=b"3\n"), "another size each time"),
     ],
 )
-def test_a_witness_that_answers_nonsense_did_not_cosign(tree, answer, says):
+def test_a_witness_that_answers_nonsense_did_not_cosign(client_of, tree, answer, says):
     with pytest.raises(WitnessError, match=says):
         client_of(lambda _: answer).cosign(tree.grow(5), tree.proof)
 
 
-def test_a_signature_of_another_key_or_text_is_no_cosignature(tree, tmp_path):
+def test_a_signature_of_another_key_or_text_is_no_cosignature(client_of, tree, tmp_path):
     foreign = CosignatureSigner(COSIGNER.name, Ed25519PrivateKey.generate(), lambda: 1)
     other = WitnessRules(WitnessState(tmp_path / "other"), [foreign], KNOWN)
     with pytest.raises(WitnessError, match="no cosignature"):
         client_of(through(other)).cosign(tree.grow(5), tree.proof)
 
 
-def test_witnesses_are_asked_together_and_each_failure_is_named(rules, tree, tmp_path):
+def test_witnesses_are_asked_together_and_each_failure_is_named(client_of, rules, tree, tmp_path):
     def away(_: httpx.Request) -> httpx.Response:
         raise httpx.ConnectError("refused")
 
@@ -233,7 +246,9 @@ def test_witnesses_are_asked_together_and_each_failure_is_named(rules, tree, tmp
     assert collect(tree.note(5), [], tree.proof) == Collected((), ())
 
 
-@pytest.mark.parametrize("url", ["", "http://witness.example", "ftp://witness.example", "https2://x", "//x"])
+@pytest.mark.parametrize(
+    "url", ["", "http://witness.example", "ftp://witness.example", "https2://x", "//x", "https://"]
+)
 def test_a_witness_is_reached_over_tls_or_loopback(url):
     with pytest.raises(WitnessError, match="https"):
         WitnessClient(Witness("w", parse_verifier_key(COSIGNER.verifier_key), url), timeout=1)

@@ -1,15 +1,16 @@
-"""HTTP towards the keepers of anchors: bounded in time and bytes, no redirects, no proxy that the environment names."""
+"""HTTP to those who vouch for the log: bounded in time and bytes, no redirects, no proxy from the environment."""
 
 import asyncio
 import ssl
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 import httpx
 
-from audit.anchors.errors import AnchorError
+from audit.errors import AuditError
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,18 +29,28 @@ class BoundedClient:
     byte.
     """
 
-    def __init__(self, server: str, *, timeout: float, max_bytes: int, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(
+        self,
+        server: str,
+        *,
+        timeout: float,
+        max_bytes: int,
+        error: type[AuditError],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         """Make a client.
 
         Args:
             server: what error messages call it.
             timeout: for a request and all of its answer (seconds).
             max_bytes: most of an answer's body.
+            error: what is raised.
             tls: how the server is verified; default: as this machine verifies any.
         """
         self._server = server
         self._timeout = timeout
         self._max_bytes = max_bytes
+        self._error = error
         self._runner = asyncio.Runner()
         self._http = httpx.AsyncClient(
             verify=tls or ssl.create_default_context(), timeout=timeout, follow_redirects=False, trust_env=False
@@ -49,7 +60,7 @@ class BoundedClient:
         """Send a request.
 
         Raises:
-            AnchorError: the server cannot be reached, or answers too much or too slowly.
+            AuditError: of the type given: the server cannot be reached, or answers too much or too slowly.
         """
         return self._runner.run(self._ask(method, url, headers or {}, content))
 
@@ -63,17 +74,21 @@ class BoundedClient:
                 async for piece in answer.aiter_bytes():
                     body += piece
                     if len(body) > self._max_bytes:
-                        raise AnchorError(f"{self._server} answers more than {self._max_bytes:,} bytes")
+                        raise self._error(f"{self._server} answers more than {self._max_bytes:,} bytes")
                 return HttpAnswer(answer.status_code, answer.headers, bytes(body))
         except TimeoutError:
-            raise AnchorError(f"{self._server} did not answer within {self._timeout:g} seconds") from None
+            raise self._error(f"{self._server} did not answer within {self._timeout:g} seconds") from None
         except (httpx.HTTPError, httpx.InvalidURL) as error:
-            raise AnchorError(f"{self._server} cannot be reached: {error or type(error).__name__}") from error
+            raise self._error(f"{self._server} cannot be reached: {error or type(error).__name__}") from error
 
     def close(self) -> None:
-        """Close the connections."""
-        self._runner.run(self._http.aclose())
-        self._runner.close()
+        """Close the connections; code that has an event loop may call this too."""
+        with ThreadPoolExecutor(max_workers=1) as thread:  # a thread that has a loop cannot run another one
+            thread.submit(self._close).result()
+
+    def _close(self) -> None:
+        with self._runner:
+            self._runner.run(self._http.aclose())
 
 
 def is_loopback(url: str) -> bool:

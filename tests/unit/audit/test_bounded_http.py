@@ -1,12 +1,13 @@
 """What a server cannot do to who asks it."""
 
+import asyncio
 import socket
 import threading
 
 import pytest
 
 from audit.anchors.errors import AnchorError
-from audit.anchors.http import BoundedClient, is_loopback
+from audit.bounded_http import BoundedClient, is_loopback
 from tests.support.answering_server import Answered, answering
 
 
@@ -36,7 +37,7 @@ def dripping():
 
 
 def test_an_answer_that_drips_for_ever_ends_at_the_limit(dripping):
-    client = BoundedClient("the server", timeout=0.5, max_bytes=100)
+    client = BoundedClient("the server", timeout=0.5, max_bytes=100, error=AnchorError)
     with pytest.raises(AnchorError, match=r"the server did not answer within 0\.5 seconds"):
         client.ask("GET", dripping)
     client.close()
@@ -44,7 +45,7 @@ def test_an_answer_that_drips_for_ever_ends_at_the_limit(dripping):
 
 def test_one_client_serves_several_threads_one_after_the_other():
     with answering(lambda asked: Answered(asked.body)) as server:
-        client = BoundedClient("the server", timeout=10, max_bytes=100)
+        client = BoundedClient("the server", timeout=10, max_bytes=100, error=AnchorError)
         answers = []
         for number in range(3):
             thread = threading.Thread(
@@ -56,11 +57,18 @@ def test_one_client_serves_several_threads_one_after_the_other():
     assert answers == [b"0", b"1", b"2"]
 
 
+async def test_code_that_has_an_event_loop_closes_it_too():
+    with answering(lambda _: Answered(b"here")) as server:
+        client = BoundedClient("the server", timeout=10, max_bytes=100, error=AnchorError)
+        await asyncio.to_thread(client.ask, "GET", server.url)
+        client.close()
+
+
 def test_the_environment_names_no_proxy(monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", "http://127.0.0.1:1")
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     with answering(lambda _: Answered(b"here")) as server:
-        client = BoundedClient("the server", timeout=10, max_bytes=100)
+        client = BoundedClient("the server", timeout=10, max_bytes=100, error=AnchorError)
         assert client.ask("GET", server.url).body == b"here"
         client.close()
 
