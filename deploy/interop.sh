@@ -54,6 +54,16 @@ if ! cmp -s "$lock" .interop/envoy.lock; then
 fi
 "$tools/envoy" --version | tail -n 2
 
+lock=tests/interop/aics/requirements.txt
+if ! cmp -s "$lock" .interop/aics.lock; then
+  echo "Installing aics-tlog"
+  rm -rf .interop/aics
+  .interop/envoy/bin/python -m pip download --quiet --disable-pip-version-check --require-hashes \
+    --only-binary :all: --no-deps --python-version 3.12 --dest .interop/aics -r "$lock"
+  .venv/bin/python -m zipfile -e .interop/aics/*.whl .interop/aics
+  cp "$lock" .interop/aics.lock
+fi
+
 sources=tests/interop/go
 client=$tools/spiffe-interop
 if [ ! -x "$client" ] || [ -n "$(find "$sources" -type f -newer "$client" ! -name '*.md')" ]; then

@@ -1,8 +1,11 @@
-"""The audit log's tree, judged by the reference libraries of C2SP (Go), and what they make judged by ours."""
+"""The audit log's tree, judged by the reference libraries of C2SP (Go) and by aics-tlog, and what Go makes by ours."""
 
 import json
+import os
 import random
 import subprocess
+import sys
+import time
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,7 +27,7 @@ from tests.support.audit_log import ORIGIN, LogWorld
 pytestmark = pytest.mark.interop
 
 PROGRAM = Path(__file__).resolve().parents[2] / ".interop" / "bin" / "tlog-interop"
-WITNESS = CosignatureSigner("witness.example/w", Ed25519PrivateKey.generate(), lambda: 1_800_000_000)
+WITNESS = CosignatureSigner("witness.example/w", Ed25519PrivateKey.generate(), lambda: int(time.time()))
 
 
 def go(*arguments: object, lines: str = "") -> "subprocess.CompletedProcess[str]":
@@ -166,3 +169,36 @@ def test_what_the_reference_libraries_sign_is_good_for_ours():
         verify_proof(proof, leaf_hash(b"another"), keys, "example.org/other")
     with pytest.raises(NoteError):
         open_note(said["note"].replace("\n1\n", "\n2\n").encode(), keys)
+
+
+AICS = PROGRAM.parents[1] / "aics"
+
+
+def aics(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    assert AICS.exists(), "run deploy/interop.sh"
+    return subprocess.run(
+        [sys.executable, "-m", "aics_tlog", *map(str, arguments)],
+        capture_output=True, text=True, check=False, timeout=120, env={**os.environ, "PYTHONPATH": str(AICS)},
+    )  # fmt: skip
+
+
+def test_aics_tlog_finds_checkpoint_tiles_and_proofs_good(world, exported, tmp_path):
+    keys = ("--log-key", world.signer.verifier_key, "--witness-key", WITNESS.verifier_key, "--quorum", "1")
+    with world.store.reader("worker-0") as reader:
+        record = next(reader.records(5, stop=6)).record
+    (tmp_path / "leaf").write_bytes(record)
+    (tmp_path / "other").write_bytes(record + b" ")
+    good = aics("verify-checkpoint", "--tiles", exported, *keys)
+    assert good.returncode == 0, good.stdout + good.stderr
+    place = ("--index", "5", "--tiles", exported, *keys)
+    assert aics("verify-inclusion", "--leaf", tmp_path / "leaf", *place).returncode == 0
+    assert aics("verify-inclusion", "--leaf", tmp_path / "other", *place).returncode != 0
+    tree = TileTree(DirectoryTiles(world.tree), 600)
+    for old, root, enough in ((200, tree.root(200), True), (200, tree.root(201), False)):
+        said = aics(
+            "verify-consistency", "--old-size", old, "--old-root", b64encode(root).decode(), "--tiles", exported, *keys
+        )
+        assert (said.returncode == 0) is enough, said.stdout + said.stderr
+    stranger = CosignatureSigner(WITNESS.name, Ed25519PrivateKey.generate(), lambda: 1)
+    refused = aics("verify-checkpoint", "--tiles", exported, *keys[:3], stranger.verifier_key, *keys[4:])
+    assert refused.returncode != 0
