@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what the interop tests need and a Python environment cannot give: openssl, nginx, git, jq, PostgreSQL, a C
-# compiler, OPA, Envoy, and a client on go-spiffe. Fails where it cannot.
+# compiler, rsyslog, Kafka, an OpenTelemetry collector, OPA, Envoy, and a client on go-spiffe. Fails where it cannot.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=.interop/bin
@@ -15,6 +15,10 @@ command -v jq >/dev/null || missing+=(jq)
 command -v git >/dev/null || missing+=(git)
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 command -v unshare >/dev/null || missing+=(util-linux mount)
+command -v rsyslogd >/dev/null && ls /usr/lib/*/rsyslog/lmnsd_ossl.so >/dev/null 2>&1 ||
+  missing+=(rsyslog rsyslog-openssl)
+command -v java >/dev/null || missing+=(default-jre-headless)
+command -v mvn >/dev/null || missing+=(maven)
 { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 || missing+=(postgresql)
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" != 0 ]; then
@@ -86,3 +90,23 @@ if [ ! -x "$judge" ] || [ -n "$(find "$sources" -type f -newer "$judge" ! -name 
   mv "$judge.new" "$judge"
 fi
 awk '$1 ~ /torchwood$/ { print "torchwood " $2; exit }' "$sources/go.mod"
+
+sources=tests/interop/collector
+collector=$tools/collector
+if [ ! -x "$collector" ] || [ -n "$(find "$sources" -type f -newer "$collector" ! -name '*.md')" ]; then
+  need_go "the OpenTelemetry collector"
+  echo "Building an OpenTelemetry collector"
+  GOFLAGS=-modcacherw CGO_ENABLED=0 \
+    go build -C "$sources" -mod=readonly -trimpath -buildvcs=false -o "$PWD/$collector.new" .
+  mv "$collector.new" "$collector"
+fi
+awk '$1 ~ /collector\/otelcol$/ { print "OpenTelemetry collector " $2; exit }' "$sources/go.mod"
+
+pom=tests/interop/kafka/pom.xml
+if ! cmp -s "$pom" .interop/kafka.pom; then
+  echo "Fetching Apache Kafka"
+  rm -rf .interop/kafka
+  mvn -q -B -f "$pom" dependency:copy-dependencies -DincludeScope=runtime -DoutputDirectory="$PWD/.interop/kafka/lib"
+  cp "$pom" .interop/kafka.pom
+fi
+basename .interop/kafka/lib/kafka_2.13-*.jar .jar
