@@ -7,11 +7,11 @@ from cryptography import x509
 
 from audit.anchors.archive import TimestampArchive
 from audit.anchors.copying import CHECKPOINTS
-from audit.anchors.errors import AnchorContradictsError, TimestampError
+from audit.anchors.errors import AnchorContradictsError, AnchorError, TimestampError
 from audit.anchors.object_store import ObjectStore
 from audit.anchors.timestamps import verify_timestamp
 from audit.tlog.checkpoint import Checkpoint, parse_checkpoint
-from audit.tlog.errors import NoteError
+from audit.tlog.errors import NoteError, TileMissingError
 from audit.tlog.note import NoteVerifier, open_note
 from audit.tlog.tiles import TileTree
 
@@ -51,13 +51,18 @@ def check_continues(checkpoint: Checkpoint, tree: TileTree, keeper: str) -> None
 
     Raises:
         AnchorContradictsError: it does not.
+        AnchorError: a tile of the log is missing.
     """
     if checkpoint.size > tree.size:
         raise AnchorContradictsError(
             f"{keeper} has a signed checkpoint of {checkpoint.size} records of the log {checkpoint.origin}, which has "
             f"{tree.size}: the log was cut, or is an older copy. Keep it as evidence; restore the newest one."
         )
-    if tree.root(checkpoint.size) != checkpoint.root:
+    try:
+        root = tree.root(checkpoint.size)
+    except TileMissingError as error:
+        raise AnchorError(f"the log cannot be compared: {error}; run: govctl audit verify") from error
+    if root != checkpoint.root:
         raise AnchorContradictsError(
             f"{keeper} has a signed checkpoint of {checkpoint.size} records of the log {checkpoint.origin} whose root "
             f"the log does not have: a record among the first {checkpoint.size} was changed and the log signed anew"
@@ -79,7 +84,7 @@ def check_copies(
 
     Raises:
         AnchorContradictsError: the log does not continue a checkpoint.
-        AnchorError: the store does not answer.
+        AnchorError: the store does not answer, or a tile of the log is missing.
     """
     report = AnchorReport()
     for each in objects.list(prefix + CHECKPOINTS, f"{prefix}{CHECKPOINTS}{above:020d}" if above else ""):
@@ -105,7 +110,7 @@ def check_timestamps(
 
     Raises:
         AnchorContradictsError: the log does not continue a checkpoint that was stamped.
-        AnchorError: the archive cannot be read.
+        AnchorError: the archive cannot be read, or a tile of the log is missing.
     """
     report = AnchorReport()
     for each in archive.all():

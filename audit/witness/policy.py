@@ -121,8 +121,11 @@ def _take(policy: WitnessPolicy, kind: str, words: list[str]) -> None:
         case "group", [name, threshold, *members] if members:
             _check_name(policy, name)
             unknown = [member for member in members if member not in policy.witnesses and member not in policy._groups]
-            if unknown or len(set(members)) != len(members):
-                raise WitnessPolicyError(f"group {name} names {', '.join(unknown) or 'somebody'} unknown or twice")
+            taken = {member for group in policy._groups.values() for member in group.members}
+            again = [member for number, member in enumerate(members) if member in taken or member in members[:number]]
+            if unknown or again:
+                why = "is defined on no line before" if unknown else "is a member already, and counts once only"
+                raise WitnessPolicyError(f"group {name}: {(unknown or again)[0]} {why}")
             policy._groups[name] = _Group(_threshold(threshold, len(members)), tuple(members))
         case "quorum", [name]:
             if policy.quorum:

@@ -115,6 +115,14 @@ def test_stamps_that_cannot_be_kept_are_an_error(log, archive, tmp_path):
         archive.keep(log.grow(1), b"answer")
 
 
+def test_a_log_without_its_tiles_is_not_taken_for_another_one(log, archive, stamp, root, tmp_path):
+    stamp(log.grow(300))
+    log.grow(300)
+    (tmp_path / "tree" / "tile" / "0" / "001").unlink()
+    with pytest.raises(AnchorError, match=r"cannot be compared: tile/0/001"):
+        check_timestamps(archive, [root.certificate], log.keys, log.tree)
+
+
 def test_with_the_trees_size_only_what_is_at_least_as_large_is_fetched(log, objects, tmp_path, monkeypatch):
     copier = LogCopier(
         objects, log.storage, tmp_path / "c", prefix="", retention_seconds=60, clock=lambda: NOW

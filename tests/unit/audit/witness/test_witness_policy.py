@@ -59,6 +59,8 @@ KEY = SIGNERS["x1"].verifier_key
         f"witness a {KEY}\ngroup g 2 a\nquorum g\n", f"witness a {KEY}\ngroup g 0 a\nquorum g\n",
         f"witness a {KEY}\ngroup g any a a\nquorum g\n", f"group g any a\nwitness a {KEY}\nquorum g\n",
         f"witness a {KEY}\ngroup a any a\nquorum a\n", "quorum\n", "mirror a\nquorum none\n",
+        f"witness a {KEY}\ngroup g any a\ngroup h any a\ngroup b 2 g h\nquorum b\n",
+        f"witness a {KEY}\ngroup g any a\ngroup h 2 a g\nquorum h\n",
         f"witness a {KEY} https://w more\nquorum none\n", "group g any none\nquorum g\n",
     ],
 )  # fmt: skip
