@@ -13,7 +13,7 @@ from audit.sealing import Sealer
 from audit.store import AuditStore, open_store
 from audit.tree.guard import check_chain
 from audit.tree.state import FILE_NAME, TreeState
-from gateway.audit_keys import open_signer
+from gateway.audit_keys import open_signers
 from gateway.audit_tree import AuditTree
 from gateway.authorization.cache import CachingEngine, DecisionCache
 from gateway.authorization.embedded import EmbeddedEngine
@@ -218,21 +218,23 @@ def checked_audit_store(config: GatewayConfig, chain: str) -> AuditStore:
     return store
 
 
-def open_audit_tree(config: GatewayConfig) -> tuple[AuditTree, bool]:
-    """Open the signed tree of the log, and say whether its key was made just now.
+def open_audit_tree(config: GatewayConfig) -> tuple[AuditTree, list[str]]:
+    """Open the signed tree of the log; return it with the public halves of keys that were made just now.
 
     Raises:
         ConfigError: the key cannot be had.
         AuditStoreError: the log is not the one that was taken into the tree, or cannot be opened.
     """
-    signer, made = open_signer(config)
+    signers, made = open_signers(config)
     witnesses = None
     if config.audit.witnesses.policy_file is not None:
         from gateway.audit_witnesses import open_witnesses  # noqa: PLC0415 - its client is loaded only where it is used
 
         witnesses = open_witnesses(config.audit.witnesses)
     interval = config.audit.checkpoint_seconds
-    return AuditTree(open_audit_store(config), config.audit_tree, signer, interval, witnesses), made
+    return AuditTree(open_audit_store(config), config.audit_tree, signers, interval, witnesses), [
+        each.verifier_key for each in made
+    ]
 
 
 def open_audit_anchors(config: GatewayConfig) -> "AuditAnchors | None":

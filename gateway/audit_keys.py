@@ -4,13 +4,16 @@ Only the control process holds them (ADR 7). The public half is a verifier key o
 auditors by another way than this machine.
 """
 
+import secrets
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.mldsa import MLDSA44PrivateKey
 
 from audit.receipts import CHECKPOINT
-from audit.tlog.note import Ed25519Signer, NoteSigner
+from audit.tlog.note import Ed25519Signer, MlDsa44Signer, NoteSigner
 from audit.tree.state import FILE_NAME, TreeState
+from gateway.clock import NANOSECONDS, system_clock
 from gateway.config.model import GatewayConfig
 from gateway.errors import ConfigError, UnavailableError
 from gateway.secrets.reference_store import ReferenceStore
@@ -18,32 +21,46 @@ from identity.errors import SealError
 from identity.sealing import decode_seal_key, read_sealed, write_private, write_sealed
 
 KEY_FILE = "checkpoint.key"
+POST_QUANTUM_KEY_FILE = "checkpoint-mldsa.key"
+POST_QUANTUM_VERIFIER_FILE = "checkpoint-mldsa.vkey"
 VERIFIER_FILE = "checkpoint.vkey"
 """The public key, beside the log for convenience; what an auditor trusts comes from elsewhere."""
 
 
-def open_signer(config: GatewayConfig) -> tuple[NoteSigner, bool]:
-    """Return the log's signer, and whether its key was made just now.
+def open_signers(config: GatewayConfig) -> tuple[list[NoteSigner], list[NoteSigner]]:
+    """Return the log's signers, and those of them whose keys were made just now.
 
     Raises:
-        ConfigError: the sealing key cannot be had or does not open the key; or the log has a tree and lost its key.
+        ConfigError: the sealing key cannot be had or does not open a key; or the log has a tree and lost its key.
     """
     try:
         seal_key = decode_seal_key(ReferenceStore().read(config.identity.seal_key).reveal())
         path = config.audit_dir / KEY_FILE
-        made = not path.exists()
-        _check_together(path, config.audit_tree, made)
-        if made:
-            config.audit_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-            TreeState(config.audit_tree).close()  # first, so that a key never stands alone after a kill
-            write_sealed(path, seal_key, Ed25519PrivateKey.generate().private_bytes_raw())
-        signer = Ed25519Signer(config.audit_log, Ed25519PrivateKey.from_private_bytes(read_sealed(path, seal_key)))
-        _show(config.audit_dir / VERIFIER_FILE, signer.verifier_key)
+        _check_together(path, config.audit_tree, not path.exists())
+        TreeState(config.audit_tree).close()  # first, so that a key never stands alone after a kill
+        seed, made = _key(path, seal_key)
+        signers: list[NoteSigner] = [Ed25519Signer(config.audit_log, Ed25519PrivateKey.from_private_bytes(seed))]
+        fresh = signers[:1] if made else []
+        _show(config.audit_dir / VERIFIER_FILE, signers[0].verifier_key)
+        if config.audit.post_quantum:
+            seed, made = _key(config.audit_dir / POST_QUANTUM_KEY_FILE, seal_key)
+            key = MLDSA44PrivateKey.from_seed_bytes(seed)
+            signers.append(MlDsa44Signer(config.audit_log, key, lambda: system_clock() // NANOSECONDS))
+            fresh += signers[1:] if made else []
+            _show(config.audit_dir / POST_QUANTUM_VERIFIER_FILE, signers[1].verifier_key)
     except UnavailableError as error:
         raise ConfigError(f"identity.seal_key seals the key of the audit log's checkpoints: {error.detail}") from error
     except (SealError, OSError) as error:
         raise ConfigError(f"the key of the audit log's checkpoints: {error}") from error
-    return signer, made
+    return signers, fresh
+
+
+def _key(path: Path, seal_key: bytes) -> tuple[bytes, bool]:
+    """Return the 32 bytes that a key is made from, and whether they were drawn just now."""
+    made = not path.exists()
+    if made:
+        write_sealed(path, seal_key, secrets.token_bytes(32))
+    return read_sealed(path, seal_key), made
 
 
 def _check_together(key: Path, tree: Path, made: bool) -> None:

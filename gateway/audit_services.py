@@ -30,7 +30,7 @@ class AuditServices:
             AuditStoreError: the log is not the one that was taken into the tree, or cannot be opened.
         """
         self._config = config
-        self.tree, self._key_made = app.open_audit_tree(config)
+        self.tree, self._keys_made = app.open_audit_tree(config)
         self._anchors = app.open_audit_anchors(config)
         self._sinks: AuditSinks | None = None
         self._clock = ClockWatch()
@@ -45,8 +45,8 @@ class AuditServices:
 
     def record_start(self, audit: AuditLog) -> None:
         """Put on record what began with this start."""
-        if self._key_made:
-            audit.append("log.checkpoint_key_created", {"verifier_key": self.tree.verifier_key})
+        for key in self._keys_made:
+            audit.append("log.checkpoint_key_created", {"verifier_key": key})
 
     def start(self, audit: AuditLog) -> list[Coroutine[Any, Any, None]]:
         """Start feeding the sinks; return what has to run until the gateway ends.

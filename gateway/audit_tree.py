@@ -8,6 +8,7 @@ readiness tells after `STALE_SECONDS`.
 import asyncio
 import contextlib
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,17 +34,13 @@ STALE_SECONDS = 60.0
 
 
 class AuditTree:
-    """Grows and signs the tree of one log.
-
-    Attributes:
-        verifier_key: the public key of its checkpoints (C2SP signed-note).
-    """
+    """Grows and signs the tree of one log."""
 
     def __init__(
         self,
         store: AuditStore,
         directory: Path,
-        signer: NoteSigner,
+        signers: Sequence[NoteSigner],
         interval: float,
         witnesses: "AuditWitnesses | None" = None,
     ) -> None:
@@ -52,7 +49,7 @@ class AuditTree:
         Args:
             store: the log.
             directory: where tiles, checkpoint and state are.
-            signer: signs the checkpoints.
+            signers: sign the checkpoints, the log's first key first.
             interval: how often new records are taken (seconds).
             witnesses: others who cosign.
 
@@ -60,11 +57,10 @@ class AuditTree:
             AuditBrokenError: a chain is shorter than what the tree has of it, or is another one.
             AuditStoreError: the log or its tree cannot be opened.
         """
-        self.verifier_key = signer.verifier_key
         self._interval = interval
         self._state = TreeState(directory)
         self._storage = DirectoryTiles(directory)
-        self._sequencer = Sequencer(store, self._state, self._storage, [signer])
+        self._sequencer = Sequencer(store, self._state, self._storage, signers)
         self._sequencer.check()
         self._witnesses = witnesses
         self._broken = ""

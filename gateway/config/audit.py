@@ -43,6 +43,9 @@ class Audit(Section):
     checkpoint_seconds: float = Field(
         2.0, gt=0, le=3600, description="How often new records are taken into the signed tree, seconds."
     )
+    post_quantum: bool = Field(
+        False, description="Sign checkpoints with ML-DSA-44 as well, which a quantum computer does not forge."
+    )
     witnesses: Witnesses = Witnesses()
     timestamps: Timestamps = Timestamps()
     copies: LockedCopies = LockedCopies()
