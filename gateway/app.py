@@ -232,9 +232,8 @@ def open_audit_tree(config: GatewayConfig) -> tuple[AuditTree, list[str]]:
 
         witnesses = open_witnesses(config.audit.witnesses)
     interval = config.audit.checkpoint_seconds
-    return AuditTree(open_audit_store(config), config.audit_tree, signers, interval, witnesses), [
-        each.verifier_key for each in made
-    ]
+    tree = AuditTree(open_audit_store(config), config.audit_tree, signers, interval, witnesses)
+    return tree, [signer.verifier_key for signer in made]
 
 
 def open_audit_anchors(config: GatewayConfig) -> "AuditAnchors | None":

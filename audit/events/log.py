@@ -39,7 +39,7 @@ class LogCheckpointKeyCreated(Record):
     """Written when a key was made that signs the log's checkpoints."""
 
     type: Literal["log.checkpoint_key_created"]
-    verifier_key: Name = Field(description="The verifier key (C2SP signed note).")
+    verifier_key: Text = Field(description="The verifier key (C2SP signed note).")
 
 
 class LogCheckpointKeyRotated(Record):
@@ -47,7 +47,7 @@ class LogCheckpointKeyRotated(Record):
 
     type: Literal["log.checkpoint_key_rotated"]
     principal: Principal
-    verifier_key: Name = Field(description="The verifier key (C2SP signed note).")
+    verifier_key: Text = Field(description="The verifier key (C2SP signed note).")
     replaced: Name = Field(description="The verifier key before.")
     cause: Text
 

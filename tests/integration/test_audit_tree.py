@@ -148,6 +148,23 @@ def test_a_stop_leaves_a_checkpoint_over_every_record_of_every_chain(stopped: Ru
     assert root_of(leaves) == checkpoint.root
 
 
+def test_checkpoints_are_signed_with_a_post_quantum_key_too_where_asked(own: RunningGateway) -> None:
+    own.stop()
+    own.edit_config({"audit": {"post_quantum": True}})
+    own.start()
+    own.stop()
+    files = [audit_dir(own) / name for name in ("checkpoint.vkey", "checkpoint-mldsa.vkey")]
+    keys = [parse_verifier_key(path.read_text()) for path in files]
+    opened = open_note((audit_dir(own) / "tree" / "checkpoint").read_bytes(), keys)
+    assert [(signature.name, signature.timestamp is None) for signature in opened.signatures] == [
+        (LOG, True),
+        (LOG, False),
+    ]
+    assert {path.stat().st_mode & 0o777 for path in audit_dir(own).glob("*.key")} == {0o600}
+    done = govctl(own.directory, "audit", "verify", "--key", str(files[1]), "--json")
+    assert json.loads(done.stdout)["ok"]
+
+
 @pytest.mark.parametrize("chain", ["worker-0", "control"])
 def test_an_older_copy_of_a_chain_with_its_head_is_refused_at_the_start(stopped: RunningGateway, chain: str) -> None:
     """The head beside the chain fits: only the tree remembers."""
