@@ -93,7 +93,9 @@ class KafkaSink:
             self.close()
             raise SinkUnavailableError(cause)
         if delivery.refused:
-            raise SinkRefusedError(f"{self._where()}: {next(iter(delivery.refused.values()))}", delivery.refused)
+            exact = not delivery.reported or len(messages) == 1
+            cause = f"{self._where()}: {next(iter(delivery.refused.values()))}"
+            raise SinkRefusedError(cause, delivery.refused if exact else None)
 
     def close(self) -> None:
         """Throw the producer away, and what it holds."""
@@ -129,7 +131,7 @@ class KafkaSink:
                 except self._kafka.KafkaException as error:
                     if error.args[0].code() not in self._refusals:
                         raise
-                    delivery.report(index)(error.args[0], None)
+                    delivery.refuse(index, error.args[0])
                     break
 
     def _made(self) -> _Producer:
@@ -153,14 +155,22 @@ class _Delivery:
     Attributes:
         open: how many are not reported yet.
         refused: which can never be taken, by index, and why.
+        reported: whether one of them was refused by a broker. It refuses the messages that the client had put together
+            with one that it does not take, too; who is at fault shows only when each is sent alone.
         failure: why one was not delivered that may be later; empty if there is none.
     """
 
     def __init__(self, count: int, refusals: set[int]) -> None:
         self.open = count
         self.refused: dict[int, str] = {}
+        self.reported = False
         self.failure = ""
         self._refusals = refusals
+
+    def refuse(self, index: int, error: Any) -> None:
+        """Take note of a message that the client itself refuses."""
+        self.open -= 1
+        self.refused[index] = error.str()
 
     def report(self, index: int) -> Callable[[Any, Any], None]:
         """Return what takes the delivery report of a message."""
@@ -171,6 +181,7 @@ class _Delivery:
                 return
             if error.code() in self._refusals:
                 self.refused[index] = error.str()
+                self.reported = True
             else:
                 self.failure = self.failure or error.str()
 

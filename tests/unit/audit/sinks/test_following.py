@@ -239,6 +239,13 @@ def test_reports_that_are_refused_in_turn_do_not_make_the_log_grow_for_ever(desk
     assert len((desk.directory / "siem.dead.jsonl").read_bytes().splitlines()) == 2
 
 
+def test_a_report_of_many_diverted_records_has_room_in_the_log(desk: Desk) -> None:
+    desk.write(1002)
+    refuse(desk, *range(1002), named=True)
+    drain(desk.follower(Following(batch_records=5000, batch_bytes=10_000_000), divert=True))
+    assert [len(event.sequences) for event in desk.events if isinstance(event, RecordsDiverted)] == [1000, 2]
+
+
 def test_a_dead_letter_that_was_half_written_is_replaced(desk: Desk) -> None:
     desk.write(1)
     refuse(desk, 0)
