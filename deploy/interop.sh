@@ -15,8 +15,8 @@ command -v jq >/dev/null || missing+=(jq)
 command -v git >/dev/null || missing+=(git)
 command -v cc >/dev/null || missing+=(gcc libc6-dev)
 command -v unshare >/dev/null || missing+=(util-linux mount)
-command -v rsyslogd >/dev/null && ls /usr/lib/*/rsyslog/lmnsd_ossl.so >/dev/null 2>&1 ||
-  missing+=(rsyslog rsyslog-openssl)
+command -v rsyslogd >/dev/null && ls /usr/lib/*/rsyslog/lmnsd_{ossl,gtls}.so >/dev/null 2>&1 ||
+  missing+=(rsyslog rsyslog-gnutls rsyslog-openssl)
 command -v java >/dev/null || missing+=(default-jre-headless)
 command -v mvn >/dev/null || missing+=(maven)
 { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 || missing+=(postgresql)

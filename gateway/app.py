@@ -244,9 +244,9 @@ def open_audit_anchors(config: GatewayConfig) -> "AuditAnchors | None":
     """
     if not config.audit.timestamps.url and not config.audit.copies.endpoint:
         return None
-    from gateway.audit_anchors import open_anchors  # noqa: PLC0415 - its clients are loaded only where they are used
+    from gateway.audit_anchors import AuditAnchors  # noqa: PLC0415 - its clients are loaded only where they are used
 
-    return open_anchors(config)
+    return AuditAnchors(config)
 
 
 def receipts(config: GatewayConfig) -> Receipts:

@@ -3,23 +3,28 @@
 import asyncio
 import contextlib
 import ssl
-from collections.abc import Callable
+import threading
+import time
 from pathlib import Path
 
 import structlog
 
 from audit.anchors.archive import TimestampArchive
+from audit.anchors.checking import check_copies, check_timestamps
 from audit.anchors.copying import LogCopier
-from audit.anchors.errors import AnchorContradictsError
+from audit.anchors.errors import AnchorContradictsError, AnchorError
+from audit.anchors.keeping import AnchorKeeper, Duty, copying, stamping
 from audit.anchors.s3 import Bucket, S3ObjectStore
 from audit.anchors.sigv4 import Credentials
 from audit.anchors.timestamps import TimestampAuthority, load_roots
 from audit.errors import AuditError, AuditUnavailableError
 from audit.log import AuditLog
 from audit.receipts import CHECKPOINT
-from audit.tlog.tiles import DirectoryTiles
+from audit.tlog.note import NoteVerifier, parse_verifier_key
+from audit.tlog.tiles import DirectoryTiles, TileTree
+from audit.tree.state import FILE_NAME, TreeState
+from gateway.audit_keys import VERIFIER_FILE
 from gateway.clock import NANOSECONDS, system_clock
-from gateway.config.anchors import LockedCopies, Timestamps
 from gateway.config.model import GatewayConfig
 from gateway.errors import ConfigError
 from gateway.secrets.reference_store import ReferenceStore
@@ -28,121 +33,123 @@ _log = structlog.get_logger("govgateway.audit")
 
 DAY = 86_400
 TIMEOUT_SECONDS = 30.0
-
-Anchor = Callable[[bytes], None]
-"""Does something with a signed checkpoint, in a thread."""
+STEP_SECONDS = 5.0
+LATE_SECONDS = 3600.0
+"""How long past its interval a stamp or a copy may be before the gateway is not ready (seconds)."""
 
 
 class AuditAnchors:
-    """Does its work again and again with the newest checkpoint.
+    """Stamps and copies the log of one gateway."""
 
-    Attributes:
-        problem: what contradicts this log; empty while nothing does.
-    """
+    def __init__(self, config: GatewayConfig) -> None:
+        """Open what the configuration asks for.
 
-    def __init__(self, tree: Path, anchors: dict[str, tuple[float, Anchor]]) -> None:
-        """`anchors`: how often (seconds) and what, by name."""
-        self._tiles = DirectoryTiles(tree)
-        self._anchors = anchors
-        self._said: dict[str, str] = {}
-        self.problem = ""
+        Raises:
+            ConfigError: a URL, a certificate or a reference is wrong.
+        """
+        self._config = config
+        self._tiles = DirectoryTiles(config.audit_tree)
+        self._stopping = threading.Event()
+        self._contradiction = self._said = ""
+        duties: list[Duty] = []
+        try:
+            stamps, copies = config.audit.timestamps, config.audit.copies
+            self._archive = TimestampArchive(config.audit_dir / "timestamps")
+            self._roots = load_roots(stamps.roots_file) if stamps.roots_file is not None else []
+            if stamps.url:
+                tls = _tls(stamps.ca_file)
+                authority = TimestampAuthority(stamps.url, self._roots, timeout=TIMEOUT_SECONDS, tls=tls)
+                duties.append(stamping(authority, self._archive, stamps.interval_seconds))
+            self._store = _store(config) if copies.endpoint else None
+            if self._store is not None:
+                copier = LogCopier(
+                    self._store,
+                    self._tiles,
+                    config.audit_dir / "copy.cursor",
+                    prefix=copies.prefix,
+                    retention_seconds=copies.retention_days * DAY,
+                    clock=lambda: system_clock() // NANOSECONDS,
+                )
+                duties.append(copying(copier, self._store.name, copies.interval_seconds, self._stopping.is_set))
+        except (AuditError, OSError, ValueError) as error:
+            raise ConfigError(f"audit: {error}") from error
+        self._keeper = AnchorKeeper(duties, time.monotonic)
+
+    @property
+    def problem(self) -> str:
+        """Why the gateway is not ready on account of its anchors; empty while it is."""
+        return self._contradiction or self._keeper.problem(LATE_SECONDS)
+
+    async def begin(self) -> None:
+        """Compare the log with what is kept outside, before anything is added to it.
+
+        Raises:
+            AnchorContradictsError: what is kept outside is more, or of another log.
+            ConfigError: the bucket does not lock objects.
+        """
+        await asyncio.to_thread(self._compare)
 
     async def run(self, audit: AuditLog) -> None:
         """Work until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for name, (interval, anchor) in self._anchors.items():
-                group.create_task(self._repeat(name, interval, anchor, audit))
+        try:
+            while True:
+                await self._step(audit)
+                await asyncio.sleep(STEP_SECONDS)
+        finally:
+            self._stopping.set()
 
-    async def _repeat(self, name: str, interval: float, anchor: Anchor, audit: AuditLog) -> None:
-        done = b""
-        while True:
-            problem = ""
-            try:
-                note = await asyncio.to_thread(self._tiles.read, CHECKPOINT)
-                if note != done:
-                    await asyncio.to_thread(anchor, note)
-                    done = note
-            except AnchorContradictsError as error:
-                self.problem = problem = str(error)
-                if self._said.get(name) != problem:
-                    with contextlib.suppress(AuditUnavailableError):
-                        audit.append("log.broken", {"cause": problem[:2000]})
-            except (AuditError, OSError) as error:
-                problem = str(error)
-            except Exception as error:
-                _log.exception("audit-anchor-failed", anchor=name)  # a defect must not end the anchoring unseen
-                problem = f"{type(error).__name__}"
-            if problem != self._said.get(name, ""):
-                _log.error("audit-anchor", anchor=name, cause=problem) if problem else _log.info(
-                    "audit-anchor", anchor=name, cause="none"
-                )
-                self._said[name] = problem
-            await asyncio.sleep(interval)
+    async def _step(self, audit: AuditLog) -> None:
+        problem = ""
+        try:
+            await asyncio.to_thread(self._act)
+            problem = self._keeper.problem(0)
+        except AnchorContradictsError as error:
+            if not self._contradiction:
+                with contextlib.suppress(AuditUnavailableError):
+                    audit.append("log.broken", {"cause": str(error)[:2000]})
+            self._contradiction = problem = str(error)
+        except (AuditError, OSError) as error:
+            problem = str(error)
+        except Exception as error:
+            _log.exception("audit-anchors-failed")  # a defect must not end the anchoring unseen
+            problem = type(error).__name__
+        if problem != self._said:
+            _log.error("audit-anchors", cause=problem) if problem else _log.info("audit-anchors", cause="none")
+            self._said = problem
 
+    def _act(self) -> None:
+        self._keeper.step(self._tiles.read(CHECKPOINT))
 
-def open_anchors(config: GatewayConfig) -> AuditAnchors | None:
-    """Return what the configuration asks for; None without.
-
-    Raises:
-        ConfigError: a URL, a certificate or a reference is wrong.
-    """
-    anchors: dict[str, tuple[float, Anchor]] = {}
-    try:
-        if config.audit.timestamps.url:
-            anchors["timestamps"] = _stamping(config, config.audit.timestamps)
-        if config.audit.copies.endpoint:
-            anchors["copies"] = _copying(config, config.audit.copies)
-    except (AuditError, OSError, ValueError) as error:
-        raise ConfigError(f"audit: {error}") from error
-    return AuditAnchors(config.audit_tree, anchors) if anchors else None
+    def _compare(self) -> None:
+        config = self._config
+        try:
+            if self._store is not None:
+                self._store.check()
+        except AnchorError as error:
+            raise ConfigError(f"audit.copies: {error}") from error
+        if not (config.audit_tree / FILE_NAME).exists():
+            return
+        with TreeState(config.audit_tree, readonly=True) as state:
+            tree = TileTree(self._tiles, state.size)
+        keys = _keys(config.audit_dir / VERIFIER_FILE)
+        check_timestamps(self._archive, self._roots, keys, tree)
+        if self._store is not None:
+            check_copies(self._store, config.audit.copies.prefix, keys, tree, above=tree.size)
 
 
-def _stamping(config: GatewayConfig, section: Timestamps) -> tuple[float, Anchor]:
-    assert section.roots_file is not None  # noqa: S101 - checked by the section
-    authority = TimestampAuthority(
-        section.url, load_roots(section.roots_file), timeout=TIMEOUT_SECONDS, tls=_tls(section.ca_file)
-    )
-    archive = TimestampArchive(config.audit_dir / "timestamps")
-
-    def stamp(note: bytes) -> None:
-        archive.keep(note, authority.stamp(note))
-
-    return section.interval_seconds, stamp
+def _keys(path: Path) -> list[NoteVerifier]:
+    return [parse_verifier_key(line) for line in path.read_text().split()] if path.exists() else []
 
 
-def _copying(config: GatewayConfig, section: LockedCopies) -> tuple[float, Anchor]:
-    references = ReferenceStore()
+def _store(config: GatewayConfig) -> S3ObjectStore:
+    copies, references = config.audit.copies, ReferenceStore()
 
     def credentials() -> Credentials:
-        access, secret = (references.read(each).reveal().decode() for each in (section.access_key, section.secret_key))
-        return Credentials(access.strip(), secret.strip(), section.region, "s3")
+        access, secret = (references.read(each).reveal().decode() for each in (copies.access_key, copies.secret_key))
+        return Credentials(access.strip(), secret.strip(), copies.region, "s3")
 
-    store = S3ObjectStore(
-        Bucket(section.endpoint, section.bucket, section.mode),
-        credentials,
-        timeout=TIMEOUT_SECONDS,
-        tls=_tls(section.ca_file),
-    )
-    cursor = config.audit_dir / "copies.json"
-    tiles = DirectoryTiles(config.audit_tree)
-    copier: list[LogCopier] = []
-
-    def copy(note: bytes) -> None:
-        if not copier:
-            store.check()
-            copier.append(
-                LogCopier(
-                    store,
-                    tiles,
-                    cursor,
-                    prefix=section.prefix,
-                    retention_seconds=section.retention_days * DAY,
-                    clock=lambda: system_clock() // NANOSECONDS,
-                )
-            )
-        copier[0].copy(note)
-
-    return section.interval_seconds, copy
+    bucket = Bucket(copies.endpoint, copies.bucket, copies.mode)
+    return S3ObjectStore(bucket, credentials, timeout=TIMEOUT_SECONDS, tls=_tls(copies.ca_file))
 
 
 def _tls(ca_file: Path | None) -> ssl.SSLContext | None:

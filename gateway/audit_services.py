@@ -36,12 +36,15 @@ class AuditServices:
         self._clock = ClockWatch()
 
     async def begin(self) -> None:
-        """Show the log to the witnesses, before anything is added to it.
+        """Compare the log with what witnesses and keepers have of it, before anything is added to it.
 
         Raises:
             AuditBrokenError: one of them has seen more of it, or another log in its place.
+            ConfigError: a keeper cannot do what is asked of it.
         """
         await self.tree.begin()
+        if self._anchors is not None:
+            await self._anchors.begin()
 
     def record_start(self, audit: AuditLog) -> None:
         """Put on record what began with this start."""

@@ -2,6 +2,8 @@
 
 import http.server
 import json
+import secrets
+import shutil
 import threading
 import time
 from collections.abc import Iterator
@@ -11,6 +13,7 @@ import httpx
 import pytest
 
 from tests.integration.conftest import MODELS
+from tests.support.object_store import REGION, S3Server, s3_server
 from tests.support.running_gateway import RunningGateway, govctl
 
 BODY = {"model": "example-chat", "messages": [{"role": "user", "content": "Who else knows?"}], "max_tokens": 4}
@@ -106,6 +109,68 @@ def test_every_record_reaches_the_sink_also_those_of_its_absence(gateway, receiv
     wait_for(lambda: written <= ids(receiver))
     shown = govctl(gateway.directory, "config", "show").stdout
     assert "canary-token" not in shown + gateway.log_path.read_text()
+
+
+@pytest.fixture
+def copied(gateway: RunningGateway) -> Iterator[tuple[RunningGateway, S3Server, str]]:
+    """The gateway, its checkpoints and tiles copied to a bucket with object lock."""
+    with s3_server() as server:
+        server.make_bucket(bucket := f"log-{secrets.token_hex(4)}")
+        for name in ("access", "secret"):
+            path = gateway.directory / f"s3.{name}"
+            path.write_text("canary-s3")
+            path.chmod(0o600)
+        copies = {
+            "endpoint": server.url, "bucket": bucket, "region": REGION, "prefix": "gw/", "interval_seconds": 1,
+            "access_key": "file:s3.access", "secret_key": "file:s3.secret",
+        }  # fmt: skip
+        gateway.stop()
+        gateway.edit_config({"audit": {"copies": copies}})
+        gateway.start()
+        yield gateway, server, bucket
+        gateway.end()
+
+
+def copies_of(server: S3Server, bucket: str) -> list[str]:
+    client = server.client()
+    found = client.list_objects_v2(Bucket=bucket, Prefix="gw/").get("Contents", [])
+    client.close()
+    return sorted(each["Key"] for each in found)
+
+
+def test_checkpoints_and_tiles_lie_in_the_bucket_locked_and_an_older_log_is_refused(copied, tmp_path):
+    gateway, server, bucket = copied
+    call(gateway)
+    wait_for(lambda: "gw/checkpoint" in copies_of(server, bucket))
+    gateway.stop()
+    older = tmp_path / "older"
+    shutil.copytree(gateway.directory / "state" / "audit", older)
+    gateway.start()
+    before = len([key for key in copies_of(server, bucket) if key.startswith("gw/checkpoints/")])
+    call(gateway)
+    wait_for(lambda: len([key for key in copies_of(server, bucket) if key.startswith("gw/checkpoints/")]) > before)
+    client = server.client()
+    locked = next(key for key in copies_of(server, bucket) if key.startswith("gw/checkpoints/"))
+    assert client.head_object(Bucket=bucket, Key=locked)["ObjectLockMode"] == "COMPLIANCE"
+    client.close()
+    gateway.stop()
+    shutil.rmtree(gateway.directory / "state" / "audit")
+    shutil.copytree(older, gateway.directory / "state" / "audit")
+    done = govctl(gateway.directory, "up", check=False)
+    assert done.returncode == 1
+    assert "Traceback" not in done.stdout + done.stderr
+    assert f"the bucket {bucket}" in done.stdout + done.stderr
+    assert "canary-s3" not in gateway.log_path.read_text() + govctl(gateway.directory, "config", "show").stdout
+
+
+def test_a_bucket_that_locks_nothing_is_refused_at_the_start(copied):
+    gateway, server, bucket = copied
+    gateway.stop()
+    server.make_bucket(f"{bucket}-open", locks=False)
+    gateway.edit_config({"audit": {"copies": {"bucket": f"{bucket}-open"}}})
+    done = govctl(gateway.directory, "up", check=False)
+    assert done.returncode == 1
+    assert "does not lock objects" in done.stdout + done.stderr
 
 
 def test_an_unusable_sink_is_named_before_anything_starts(gateway):

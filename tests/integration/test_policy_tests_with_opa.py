@@ -23,7 +23,7 @@ default decision := {"allow": false, "reasons": ["default_deny"], "obligations":
 
 test_beside_the_rules if not decision.allow
 
-size(x) := count(x)
+size(x) := count([1 | some _ in x])
 """
 ODD = """package govgateway.odd_test
 
