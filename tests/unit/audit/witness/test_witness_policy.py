@@ -63,6 +63,7 @@ KEY = SIGNERS["x1"].verifier_key
         f"witness a {KEY}\ngroup g any a\ngroup h 2 a g\nquorum h\n",
         f"witness a {KEY} https://w more\nquorum none\n", "group g any none\nquorum g\n",
     ],
+    ids=lambda _: "text",  # keys are made anew in every process
 )  # fmt: skip
 def test_what_is_no_policy_is_refused(text: str) -> None:
     with pytest.raises(WitnessPolicyError):
