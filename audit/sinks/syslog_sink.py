@@ -56,8 +56,8 @@ class SyslogSink:
         """Hand over records of one chain, as `audit.sinks.base.Sink` says."""
         data = b"".join(encoded(batch, self._encode))
         context = tls_context(self._settings.tls)
-        # In TLS 1.3 the client is done before the receiver has judged its certificate: one that closes without a word has
-        # perhaps refused it. In 1.2 the handshake ends with the receiver's word.
+        # In TLS 1.3 the client is done before the receiver has judged its certificate, and one that then closes without
+        # a word has perhaps refused it. In 1.2 the handshake ends with the receiver's word.
         context.maximum_version = ssl.TLSVersion.TLSv1_2
         deadline = self._monotonic() + self._settings.timeout_seconds
         address = (self._settings.host, self._settings.port)
