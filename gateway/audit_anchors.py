@@ -5,12 +5,13 @@ import contextlib
 import ssl
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import structlog
 
 from audit.anchors.archive import TimestampArchive
-from audit.anchors.checking import check_copies, check_timestamps
+from audit.anchors.checking import AnchorReport, check_copies, check_timestamps
 from audit.anchors.copying import LogCopier
 from audit.anchors.errors import AnchorContradictsError, AnchorError
 from audit.anchors.keeping import AnchorKeeper, Duty, copying, stamping
@@ -88,6 +89,26 @@ class AuditAnchors:
             ConfigError: the bucket does not lock objects.
         """
         await asyncio.to_thread(self._compare)
+
+    def compare(self, keys: Sequence[NoteVerifier]) -> dict[str, AnchorReport]:
+        """Compare the log with everything that is kept outside.
+
+        Args:
+            keys: the log's public keys.
+
+        Raises:
+            AnchorContradictsError: the log does not continue a checkpoint.
+            AnchorError: a keeper does not answer, or a tile of the log is missing.
+            AuditStoreError: the log has no tree.
+        """
+        with TreeState(self._config.audit_tree, readonly=True) as state:
+            tree = TileTree(self._tiles, state.size)
+        reports = {}
+        if self._config.audit.timestamps.url:
+            reports["time stamps"] = check_timestamps(self._archive, self._roots, keys, tree)
+        if self._store is not None:
+            reports["locked copies"] = check_copies(self._store, self._config.audit.copies.prefix, keys, tree)
+        return reports
 
     async def run(self, audit: AuditLog) -> None:
         """Work until cancelled."""

@@ -143,6 +143,9 @@ def test_checkpoints_and_tiles_lie_in_the_bucket_locked_and_an_older_log_is_refu
     call(gateway)
     wait_for(lambda: "gw/checkpoint" in copies_of(server, bucket))
     gateway.stop()
+    shown = json.loads(govctl(gateway.directory, "audit", "anchors", "--json").stdout)
+    assert shown["anchors"]["locked copies"]["checkpoints"] >= 1
+    assert shown["anchors"]["locked copies"]["passed_over"] == []
     older = tmp_path / "older"
     shutil.copytree(gateway.directory / "state" / "audit", older)
     gateway.start()
@@ -156,6 +159,7 @@ def test_checkpoints_and_tiles_lie_in_the_bucket_locked_and_an_older_log_is_refu
     gateway.stop()
     shutil.rmtree(gateway.directory / "state" / "audit")
     shutil.copytree(older, gateway.directory / "state" / "audit")
+    assert govctl(gateway.directory, "audit", "anchors", check=False).returncode == 1
     done = govctl(gateway.directory, "up", check=False)
     assert done.returncode == 1
     assert "Traceback" not in done.stdout + done.stderr

@@ -1,6 +1,7 @@
 """govctl audit: the log of everything that happened. Each module registers its commands on `app`."""
 
 from gateway.cli.audit import (
+    anchors,
     checkpoint,
     content,
     erase,
@@ -17,6 +18,7 @@ from gateway.cli.audit import (
 from gateway.cli.audit.base import app
 
 __all__ = [
+    "anchors",
     "app",
     "checkpoint",
     "content",
