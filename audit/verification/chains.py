@@ -140,7 +140,10 @@ def _plan(store: AuditStore, report: ChainReport, before: ChainState | None, sta
 def _check_beginning(report: ChainReport, first: StoredRecord, start: Head | None) -> None:
     """A chain begins where a sealed checkpoint says that the records before were deleted, and continues its head."""
     named = Head(first.sequence - 1, check_range(first.chain, None, [first], None).first_prev or "")
-    if start is None or start.sequence != named.sequence:
+    kept = start is not None and Head(first.sequence, record_hash(first.record)) == start
+    if kept:
+        pass  # the last record of a chain always stays, so that the chain goes on from it
+    elif start is None or start.sequence != named.sequence:
         said = "no sealed checkpoint says" if start is None else f"the sealed checkpoint ends at {start.sequence}, not"
         report.note(
             "beginning",

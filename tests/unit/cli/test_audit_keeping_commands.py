@@ -1,6 +1,9 @@
 """govctl audit seal, retention, hold, content and erase: what they say, do, and put on record."""
 
+import asyncio
 import secrets
+import subprocess
+import sys
 import time
 from base64 import b64encode
 from typing import Any
@@ -92,6 +95,26 @@ async def test_what_is_left_after_a_deletion_verifies_from_the_sealed_checkpoint
     (gateway.directory / "sealed").write_bytes(note)
     report = gateway("audit", "verify", "--sealed", "sealed", "--json").json
     assert report["ok"]
+
+
+async def test_a_chain_that_is_idle_since_it_was_deleted_verifies_here_and_outside(gateway: Any) -> None:
+    keep_nothing(gateway)
+    write(gateway, 0)
+    await sign(gateway)
+    gateway("audit", "seal")
+    await sign(gateway)
+    gateway("audit", "retention", "apply")
+    await sign(gateway)
+    report = gateway("audit", "verify", "--json").json
+    assert report["ok"], report
+    gateway("audit", "export", "-o", "out")
+    key = (gateway.directory / "state" / "audit" / "checkpoint.vkey").read_text().strip()
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [sys.executable, "-I", "verify_audit.py", "export", ".", "--key", key],
+        cwd=gateway.directory / "out", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 async def test_young_records_and_legal_holds_are_named_as_what_holds_it_back(gateway: Any) -> None:
