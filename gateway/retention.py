@@ -11,8 +11,8 @@ from audit.receipts import CHECKPOINT
 from audit.retention import Cursors, Journal, Keeper, Planner, RetentionError, Rows, RowsBehindTree, Segment
 from audit.sealing import SqlContentStore
 from audit.sealing.engines import DIRECTORY, FILE_NAME, open_sqlite
+from audit.sinks.cursor import DIRECTORY as SINKS
 from audit.sinks.cursor import read_cursors
-from audit.sinks.opening import DIRECTORY as SINKS
 from audit.store import AuditStore
 from audit.tlog.checkpoint import Checkpoint, parse_checkpoint
 from audit.tlog.errors import NoteError

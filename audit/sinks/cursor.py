@@ -19,6 +19,9 @@ from audit.sinks.errors import CursorError
 
 VERSION = 1
 
+DIRECTORY = "sinks"
+"""Where cursors and dead letters are, below the directory of the log."""
+
 
 @dataclass(frozen=True, slots=True)
 class Place:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from audit.sinks.base import Report, Sink
 from audit.sinks.credentials import Credential, resolved
-from audit.sinks.cursor import CursorFile
+from audit.sinks.cursor import DIRECTORY, CursorFile
 from audit.sinks.dead_letters import DeadLetters
 from audit.sinks.elastic import ElasticSink
 from audit.sinks.encoding import encoder
@@ -28,8 +28,7 @@ from audit.sinks.splunk import SplunkSink
 from audit.sinks.syslog_sink import SyslogSink
 from audit.store.base import AuditStore
 
-DIRECTORY = "sinks"
-"""Where cursors and dead letters are, below the directory of the log."""
+__all__ = ["DIRECTORY", "Surroundings", "open_follower", "open_followers", "open_sink"]
 
 Resolve = Callable[[str], bytes]
 """Returns the value of a credential by its reference. Called in the sinks' threads, at the moment of use."""

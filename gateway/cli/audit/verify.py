@@ -1,13 +1,12 @@
 """govctl audit verify."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from audit.events.validation import validate_record
 from audit.store import AuditStore
 from audit.verification import ChainReport, Finding, LogReport, TreeReport, load_state, save_state, verify_log
 from gateway.app import open_audit_store
@@ -61,7 +60,7 @@ def verify(
             state=before,
             older=[_read(path) for path in since or ()],
             sealed=_read(sealed) if sealed is not None else last_deleted(settings),
-            check=validate_record if schemas else None,
+            check=_form_check() if schemas else None,
             progress=lambda count: progress.advance(task, count),
         )
     if report.ok and state is not None:
@@ -72,6 +71,12 @@ def verify(
         _tell(report, own=own, known=bool(keys))
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _form_check() -> Callable[[dict[str, Any]], list[str]]:
+    from audit.events.validation import validate_record  # noqa: PLC0415 - the definitions take a moment to build
+
+    return validate_record
 
 
 def _read(path: Path) -> bytes:
