@@ -27,12 +27,12 @@ async def decide(
     """
     agent = exchange.agent
     assert agent is not None  # noqa: S101 - set by the pipeline's first step
-    inputs = [_input_for(agent, exchange.delegation, runtime, call, now)]
+    inputs = [input_for(agent, exchange.delegation, runtime, call, now)]
     if not exchange.delegators:
         decision = await runtime.engine.decide(inputs[0])
     else:
         inputs += [
-            _input_for(each, exchange.delegation[:place], runtime, call, now)
+            input_for(each, exchange.delegation[:place], runtime, call, now)
             for place, each in enumerate(exchange.delegators)
         ]
         decision = intersection([await runtime.engine.decide(each) for each in inputs])
@@ -41,7 +41,8 @@ async def decide(
     return decision, inputs
 
 
-def _input_for(agent: Agent, delegation: Sequence[str], runtime: Runtime, call: Call, now: int) -> dict[str, Any]:
+def input_for(agent: Agent, delegation: Sequence[str], runtime: Runtime, call: Call, now: int) -> dict[str, Any]:
+    """Return what the policies are asked about a call of one link of a chain; `now`: UNIX time in seconds."""
     model = runtime.models.get(call.resource_id)
     policies = runtime.policies
     return model_input(

@@ -99,9 +99,9 @@ class _Http(_Common):
 class SyslogSettings(_Common):
     """Syslog over TLS (RFC 5425), with messages as RFC 5424 says."""
 
-    type: Literal["syslog"]
+    type: Literal["syslog"] = Field(description="Kind of the sink: syslog.")
     host: str = Field(min_length=1, max_length=253, description="Host name, as in the receiver's certificate.")
-    port: int = Field(6514, ge=1, le=65_535)
+    port: int = Field(6514, ge=1, le=65_535, description="Its port.")
     format: Literal["cef", "record", "ocsf"] = Field("cef", description="What each message holds.")
     tls: Tls = Tls()
 
@@ -109,11 +109,11 @@ class SyslogSettings(_Common):
 class SplunkSettings(_Http):
     """Splunk's HTTP Event Collector."""
 
-    type: Literal["splunk"]
+    type: Literal["splunk"] = Field(description="Kind of the sink: splunk.")
     token: Reference = Field(min_length=1, description="Reference of the collector's token.")
     format: Format = Field("record", description="What each event holds.")
     index: str = Field("", max_length=200, description="Index; empty: the token's.")
-    source_type: str = Field("govgateway:audit", min_length=1, max_length=200)
+    source_type: str = Field("govgateway:audit", min_length=1, max_length=200, description="Source type of events.")
     acknowledged: bool = Field(
         False,
         description="Wait until the indexers have the events. The token needs indexer acknowledgment turned on.",
@@ -123,7 +123,7 @@ class SplunkSettings(_Http):
 class ElasticSettings(_Http):
     """Elasticsearch's bulk API, or OpenSearch's."""
 
-    type: Literal["elastic"]
+    type: Literal["elastic"] = Field(description="Kind of the sink: elastic.")
     index: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,199}$", description="Data stream or index.")
     api_key: Reference = Field("", description="Reference of the encoded API key; empty for none.")
     format: Format = Field("ocsf", description="What each document holds.")
@@ -132,7 +132,7 @@ class ElasticSettings(_Http):
 class HttpSettings(_Http):
     """Any receiver of JSON over HTTP: one JSON object a line, in one POST a batch."""
 
-    type: Literal["http"]
+    type: Literal["http"] = Field(description="Kind of the sink: http.")
     token: Reference = Field("", description="Reference of the bearer token; empty for none.")
     format: Format = Field("record", description="What each line holds.")
 
@@ -140,21 +140,21 @@ class HttpSettings(_Http):
 class OtlpSettings(_Http):
     """OpenTelemetry logs, OTLP over HTTP in JSON. The address is the base; /v1/logs is added."""
 
-    type: Literal["otlp"]
+    type: Literal["otlp"] = Field(description="Kind of the sink: otlp.")
     token: Reference = Field("", description="Reference of the bearer token; empty for none.")
 
 
 class KafkaSettings(_Common):
     """A topic of Apache Kafka, or of what speaks its protocol. Needs the extra `govgateway[kafka]`."""
 
-    type: Literal["kafka"]
+    type: Literal["kafka"] = Field(description="Kind of the sink: kafka.")
     brokers: list[str] = Field(min_length=1, description="host:port of brokers to begin with.")
-    topic: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")
+    topic: str = Field(pattern=r"^[A-Za-z0-9._-]{1,249}$", description="Topic; it has to be there.")
     format: Format = Field("record", description="What each message holds.")
     tls: Tls | None = Field(Tls(), description="TLS; null for none.")
     username: str = Field("", max_length=200, description="For SASL; empty for none.")
     password: Reference = Field("", description="Reference of the password for SASL.")
-    mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = "SCRAM-SHA-512"
+    mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"] = Field("SCRAM-SHA-512", description="Of SASL.")
     unsafe_plaintext: bool = Field(
         False, description="Allow brokers without TLS at addresses that are not loopback. Recorded in the audit log."
     )

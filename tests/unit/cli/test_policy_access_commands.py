@@ -11,7 +11,7 @@ import yaml
 
 from gateway.app import build_runtime, configured_policies
 from gateway.config import load_config
-from gateway.pipeline import Pipeline
+from gateway.deciding import input_for
 from gateway.policyreview.questions import Questions
 from gateway.protocols.base import Call
 from identity.registry import Agent
@@ -247,5 +247,5 @@ def test_a_question_is_put_to_the_policies_as_the_pipeline_puts_a_call(govctl: G
     agent = Agent(AGENT, "agent", "research", "ada", "active", "limited", attributes={"tier": "gold"})
     for model in (CHAT, "unknown"):
         call = Call("openai", "", "model.infer", "model", model, "")
-        made = Pipeline._input_for(None, agent, (), build_runtime(config, policies), call, now)  # type: ignore[arg-type]
+        made = input_for(agent, (), build_runtime(config, policies), call, now)
         assert Questions(config, policies, now).ask(agent, "model.infer", model) == made

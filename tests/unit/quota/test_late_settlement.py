@@ -3,10 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from gateway.charging import Charging
 from gateway.clock import system_clock
 from gateway.errors import UnavailableError
-from gateway.observation import Observation
-from gateway.pipeline import Pipeline
 from gateway.quota.limits import LimitTable
 from gateway.quota.shared_ledger import SharedLedger
 
@@ -30,22 +29,18 @@ class StuckLedger:
 async def test_settlements_that_failed_are_tried_again_in_order(tmp_path: Path) -> None:
     real = SharedLedger(tmp_path / "quota.ledger", 1024, system_clock)
     ledger = StuckLedger(real)
-    unused: Any = None
-    pipeline = Pipeline(
-        runtime=unused, agents=unused, audit=unused, ledger=ledger, upstream=unused,  # type: ignore[arg-type]
-        observation=Observation(), clock=system_clock,
-    )  # fmt: skip
+    charging = Charging(ledger)  # type: ignore[arg-type]
     limits = LIMITS.for_principal(*AGENT)
     held = [await ledger.reserve(limits, tokens=300, stream=False, lease_seconds=60) for _ in range(3)]
     ledger.stuck = True
-    assert not await pipeline._charge(held[0], 10)
-    assert not await pipeline._charge(held[1], None)
-    await pipeline.settle_late()
+    assert not await charging.charge(held[0], 10)
+    assert not await charging.charge(held[1], None)
+    await charging.settle_late()
     [standing] = await real.standings(limits)
     assert standing.remaining == 100, "all three are still held"
     ledger.stuck = False
-    await pipeline.settle_late()
-    assert await pipeline._charge(held[2], 20)
+    await charging.settle_late()
+    assert await charging.charge(held[2], 20)
     [standing] = await real.standings(limits)
     assert standing.remaining == 970
     real.close()
