@@ -53,6 +53,7 @@ from gateway.policy_activation.sources import Tls, source_of
 from gateway.process import address_of, bind, only_gateway, remove_old_metrics
 from gateway.reloading import WorkerReload
 from gateway.secrets.reference_store import ReferenceStore
+from gateway.self_observation import open_self_observation
 from gateway.telemetry import metrics
 from gateway.telemetry.listener import ListenerEvents
 from gateway.telemetry.logging import configure_logging
@@ -195,6 +196,7 @@ class ControlProcess:
         finally:
             operations.close()
             with contextlib.suppress(AuditUnavailableError):
+                self._observation.end()
                 audit.append("gateway.stopped", {"status": status})
             await self._log.stop_sinks()
             await audit.close()
@@ -279,6 +281,7 @@ class ControlProcess:
 
     async def _record_start(self) -> None:
         config, policies = self.config, self.policies
+        self._observation = open_self_observation(self._audit, lambda: self.config)
         entry = self._audit.append(
             "gateway.started",
             {
@@ -459,6 +462,7 @@ class ControlProcess:
         while True:
             metrics.AUDIT_HEALTHY.labels("control").set(1 if self._audit.healthy else 0)
             self._log.tend(self._audit)
+            self._observation.tend()
             metrics.AUDIT_TREE_SIZE.set(self._log.tree.size)
             changes = await self._identity.tick()
             if changes.tls:

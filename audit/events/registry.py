@@ -14,6 +14,7 @@ from audit.events import (
     inventory,
     keys,
     log,
+    observation,
     pipeline,
     policy,
     secrets,
@@ -23,7 +24,8 @@ from audit.events import (
 from audit.events.base import EventDefinition
 
 SUBJECTS = (
-    access, admin, identity, keys, inventory, policy, config, secrets, storage, pipeline, content, log, sinks, evidence,
+    access, admin, identity, keys, inventory, policy, config, observation, secrets, storage, pipeline, content, log,
+    sinks, evidence,
 )  # fmt: skip
 
 EVENTS: Mapping[str, EventDefinition] = MappingProxyType(

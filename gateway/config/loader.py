@@ -209,5 +209,8 @@ def _resolve(config: GatewayConfig, base: Path) -> GatewayConfig:
             "backends": backends,
             "audit": audit,
             "policy": policy,
+            "compliance": located(config.compliance, "attestations").model_copy(
+                update={"catalogue": list(map(absolute, config.compliance.catalogue))}
+            ),
         }
     )

@@ -28,6 +28,8 @@ class ListenerEvents:
         metrics.CONNECTIONS.set(self._connections)
         if peer.refusal is not None:
             metrics.HANDSHAKE_FAILURES.labels(peer.refusal.rule).inc()
+        else:
+            metrics.CONNECTIONS_ACCEPTED.inc()
 
     def connection_closed(self, peer: Peer) -> None:  # noqa: ARG002 - part of the observer's Protocol
         """An opened connection is gone."""

@@ -35,6 +35,9 @@ TOKENS = Counter("govgateway_tokens_total", "Tokens used.", ["model", "direction
 QUOTA_REFUSALS = Counter("govgateway_quota_refusals_total", "Calls refused by a limit.", ["limit"])
 STREAMS_CUT = Counter("govgateway_streams_cut_total", "Answers cut while under way.", ["cause"])
 HANDSHAKE_FAILURES = Counter("govgateway_handshake_failures_total", "TLS handshakes refused.", ["rule"])
+CONNECTIONS_ACCEPTED = Counter(
+    "govgateway_connections_accepted_total", "TLS handshakes that ended with a proven identity."
+)
 HTTP_REFUSALS = Counter("govgateway_http_refusals_total", "Requests refused before routing.", ["rule"])
 CONNECTIONS = Gauge("govgateway_connections", "Open connections.", multiprocess_mode="livesum")
 IN_FLIGHT = Gauge("govgateway_requests_in_flight", "Calls under way.", multiprocess_mode="livesum")

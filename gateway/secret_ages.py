@@ -1,0 +1,121 @@
+"""Knows how long each credential that the configuration refers to has been the same, for the evidence.
+
+The age counts from when the value was first seen, or from the file's modification time where that is earlier. So a
+`touch` makes nothing younger. Of a value only a keyed digest is kept, in the state directory.
+"""
+
+import hmac
+import json
+import os
+from collections.abc import Callable, Iterator
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from gateway.clock import NANOSECONDS
+from gateway.config.model import GatewayConfig
+from gateway.errors import UnavailableError
+from gateway.secrets.store import Secret
+from identity.sealing import write_private
+
+FILE_NAME = "secret-ages.json"
+
+SEALING_KEYS = frozenset({"seal_key"})
+"""Keys that seal other keys at rest. They have no bound: replacing them means sealing everything anew."""
+
+DAY = 86_400
+
+
+def references_of(config: GatewayConfig) -> dict[str, str]:
+    """Return the references of secrets in a configuration, by their dotted key."""
+    return dict(_references(config, ""))
+
+
+def _references(section: BaseModel, prefix: str) -> Iterator[tuple[str, str]]:
+    for name in type(section).model_fields:
+        value = getattr(section, name)
+        place = f"{prefix}{name}"
+        if isinstance(value, BaseModel):
+            yield from _references(value, f"{place}.")
+        elif isinstance(value, list):
+            for number, each in enumerate(value):
+                if isinstance(each, BaseModel):
+                    yield from _references(each, f"{place}.{getattr(each, 'name', number)}.")
+        elif isinstance(value, str) and value.startswith(("file:", "env:")):
+            yield place, value
+
+
+class SecretAges:
+    """Remembers since when values are what they are.
+
+    Args:
+        directory: where to remember.
+        key: of the digests; not the secret of anybody else.
+        read: resolves a reference; raises UnavailableError.
+        clock: UNIX nanoseconds.
+    """
+
+    def __init__(self, directory: Path, key: bytes, read: Callable[[str], Secret], clock: Callable[[], int]) -> None:
+        self._path = directory / FILE_NAME
+        self._key = hmac.digest(key, b"govgateway ages of secrets", "sha256")
+        self._read = read
+        self._clock = clock
+
+    def inventory(self, config: GatewayConfig, max_age_days: int) -> list[dict[str, Any]]:
+        """Return the state of every credential, as `secret.inventory` has it, and remember what is new.
+
+        Raises:
+            OSError: it cannot be remembered.
+        """
+        now = self._clock() // NANOSECONDS
+        known = self._known()
+        seen: dict[str, list[Any]] = {}
+        found: list[dict[str, Any]] = []
+        for purpose, reference in sorted(references_of(config).items()):
+            bound = 0 if purpose.rpartition(".")[2] in SEALING_KEYS else max_age_days * DAY
+            state = {
+                "reference": reference[:16_000],
+                "purpose": purpose[:512],
+                "kind": "static",
+                "max_age_seconds": bound,
+            }
+            try:
+                digest = hmac.digest(self._key, self._read(reference).reveal(), sha256).hex()
+            except UnavailableError:
+                found.append({**state, "readable": False})
+                if purpose in known:
+                    seen[purpose] = known[purpose]
+                continue
+            before = known.get(purpose)
+            since = before[1] if before is not None and before[0] == digest else _first(reference, now)
+            seen[purpose] = [digest, since]
+            found.append({**state, "readable": True, "age_seconds": max(0, now - since)})
+        if seen != known:
+            write_private(self._path, json.dumps(seen, sort_keys=True).encode())
+        return found
+
+    def _known(self) -> dict[str, list[Any]]:
+        try:
+            document = json.loads(self._path.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        if not isinstance(document, dict):
+            return {}
+        return {
+            name: each
+            for name, each in document.items()
+            if isinstance(each, list) and len(each) == 2 and isinstance(each[0], str) and isinstance(each[1], int)
+        }
+
+
+def _first(reference: str, now: int) -> int:
+    """Return since when a value that was not known is at least there, UNIX seconds."""
+    kind, _, place = reference.partition(":")
+    if kind != "file":
+        return now
+    try:
+        return min(now, int(os.stat(place).st_mtime))  # noqa: PTH116 - the reference may be any path
+    except OSError:
+        return now

@@ -1,0 +1,165 @@
+"""Puts on record, at least hourly, what the gateway counts and sees of itself: evidence beside the single calls.
+
+The counters are those of the metrics, kept by listener, engine and observer for themselves; the records of calls come
+from the pipeline. That the two agree is what an auditor reconciles.
+"""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from audit.errors import AuditUnavailableError
+from audit.log import AuditLog
+from gateway.clock import NANOSECONDS, system_clock
+from gateway.config.model import GatewayConfig
+from gateway.hops import hops_of
+from gateway.secret_ages import DAY, SecretAges
+from gateway.secrets.reference_store import ReferenceStore
+
+HOUR = 3600
+
+MAX_LISTED = 200
+"""Most backends, hops and secrets in one record; more would not fit into it."""
+
+
+@dataclass(slots=True)
+class Counted:
+    """Counters as they stand, cumulative since the start of the gateway."""
+
+    accepted: int = 0
+    refused: int = 0
+    requests: int = 0
+    in_flight: int = 0
+    allow: int = 0
+    deny: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    backends: dict[str, int] = field(default_factory=dict)
+
+
+def read_counters(metrics_dir: str) -> Counted:
+    """Add up the counters of all processes, past ones among them."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry, metrics_dir)  # type: ignore[no-untyped-call]
+    counted = Counted()
+    for family in registry.collect():
+        for sample in family.samples:
+            _add(counted, sample.name.removeprefix("govgateway_"), sample.labels, int(sample.value))
+    return counted
+
+
+def _add(counted: Counted, name: str, labels: dict[str, str], value: int) -> None:
+    match name:
+        case "connections_accepted_total":
+            counted.accepted += value
+        case "handshake_failures_total":
+            counted.refused += value
+        case "requests_total":
+            counted.requests += value
+        case "requests_in_flight":
+            counted.in_flight += value
+        case "decisions_total":
+            if labels["outcome"] == "allow":
+                counted.allow += value
+            else:
+                counted.deny += value
+        case "tokens_total":
+            if labels["direction"] == "input":
+                counted.input_tokens += value
+            else:
+                counted.output_tokens += value
+        case "upstream_head_seconds_count":
+            backend = labels["backend"]
+            counted.backends[backend] = counted.backends.get(backend, 0) + value
+
+
+class SelfObservation:
+    """Writes `gateway.counts`, `gateway.hops` and `secret.inventory`.
+
+    Args:
+        config: returns the running configuration.
+        counters: returns the counters as they stand.
+        ages: knows the ages of credentials.
+        clock: UNIX nanoseconds.
+    """
+
+    def __init__(
+        self,
+        audit: AuditLog,
+        config: Callable[[], GatewayConfig],
+        counters: Callable[[], Counted],
+        ages: SecretAges,
+        clock: Callable[[], int],
+    ) -> None:
+        self._audit = audit
+        self._config = config
+        self._counters = counters
+        self._ages = ages
+        self._clock = clock
+        self._described: GatewayConfig | None = None
+        self._day = -1
+        self._since = clock()
+        self._before = Counted()
+
+    def tend(self) -> None:
+        """Write what is due: call now and then. What the log does not take is due again the next time."""
+        now = self._clock()
+        config = self._config()
+        try:
+            if config is not self._described or now // NANOSECONDS // DAY != self._day:
+                self._describe(config)
+                self._described, self._day = config, now // NANOSECONDS // DAY
+            if now // NANOSECONDS // HOUR != self._since // NANOSECONDS // HOUR:
+                self._count(now)
+        except AuditUnavailableError:
+            return
+
+    def end(self) -> None:
+        """Write the last counts. Call when no worker runs any more.
+
+        Raises:
+            AuditUnavailableError: the log takes no record.
+        """
+        self._count(self._clock())
+
+    def _describe(self, config: GatewayConfig) -> None:
+        self._audit.append("gateway.hops", {"hops": hops_of(config)[:MAX_LISTED]})
+        secrets = self._ages.inventory(config, config.compliance.secret_max_age_days)
+        self._audit.append("secret.inventory", {"secrets": secrets[:MAX_LISTED]})
+
+    def _count(self, now: int) -> None:
+        counted, before = self._counters(), self._before
+        self._audit.append("gateway.counts", _fields(counted, before, self._since, max(now, self._since)))
+        self._since, self._before = now, counted
+
+
+def open_self_observation(audit: AuditLog, config: Callable[[], GatewayConfig]) -> SelfObservation:
+    """Return what observes a running gateway.
+
+    Raises:
+        UnavailableError: the sealing key, from which the key of the digests is derived, cannot be had.
+    """
+    read = ReferenceStore().read
+    running = config()
+    ages = SecretAges(running.state_dir, read(running.identity.seal_key).reveal(), read, system_clock)
+    metrics_dir = os.environ["PROMETHEUS_MULTIPROC_DIR"]
+    return SelfObservation(audit, config, lambda: read_counters(metrics_dir), ages, system_clock)
+
+
+def _fields(counted: Counted, before: Counted, since: int, until: int) -> dict[str, Any]:
+    backends = {name: count - before.backends.get(name, 0) for name, count in sorted(counted.backends.items())}
+    return {
+        "since": str(since),
+        "until": str(until),
+        "connections": {"accepted": counted.accepted - before.accepted, "refused": counted.refused - before.refused},
+        "requests": counted.requests - before.requests,
+        "in_flight": counted.in_flight,
+        "decisions": {"allow": counted.allow - before.allow, "deny": counted.deny - before.deny},
+        "backends": [{"backend": name[:512], "answers": count} for name, count in backends.items()][:MAX_LISTED],
+        "input_tokens": counted.input_tokens - before.input_tokens,
+        "output_tokens": counted.output_tokens - before.output_tokens,
+    }

@@ -1,0 +1,196 @@
+"""What the gateway puts on record about itself: counts, hops, ages of credentials."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit.errors import AuditUnavailableError
+from audit.events import EVENTS
+from gateway.config.model import GatewayConfig
+from gateway.hops import hops_of
+from gateway.secret_ages import FILE_NAME, SecretAges, references_of
+from gateway.secrets.reference_store import ReferenceStore
+from gateway.self_observation import Counted, SelfObservation
+
+HOUR_NS = 3600 * 10**9
+
+
+class Log:
+    """A log that keeps what it is given; named a stand-in."""
+
+    def __init__(self) -> None:
+        self.records: list[tuple[str, dict[str, Any]]] = []
+        self.healthy = True
+
+    def append(self, kind: str, fields: dict[str, Any]) -> None:
+        if not self.healthy:
+            raise AuditUnavailableError("the disk is full")
+        model = EVENTS[kind].model
+        chain = {
+            "v": 1, "log": "example.org/audit", "chain": "control", "seq": 0, "prev": "0" * 64, "time": "1",
+            "event_id": "0192a000-0000-7000-8000-000000000000", "type": kind,
+        }  # fmt: skip
+        model.model_validate({**chain, **fields})
+        self.records.append((kind, fields))
+
+    def of(self, kind: str) -> list[dict[str, Any]]:
+        return [fields for each, fields in self.records if each == kind]
+
+
+class Clock:
+    def __init__(self, now: int) -> None:
+        self.now = now
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def configured(**changes: Any) -> GatewayConfig:
+    document: dict[str, Any] = {
+        "trust_domain": "example.org",
+        "backends": [{"name": "vllm", "url": "http://127.0.0.1:8000/v1"}],
+        "models": [{"name": "m", "backends": ["vllm"]}],
+        **changes,
+    }
+    return GatewayConfig.model_validate(document)
+
+
+def hop(config: GatewayConfig, name: str) -> dict[str, Any]:
+    return next(each for each in hops_of(config) if each["hop"] == name)
+
+
+def observed(log: Log, clock: Clock, tmp_path: Path, config: GatewayConfig, counted: list[Counted]) -> SelfObservation:
+    ages = SecretAges(tmp_path, b"k" * 32, ReferenceStore().read, clock)
+    return SelfObservation(log, lambda: config, lambda: counted[0], ages, clock)  # type: ignore[arg-type]
+
+
+def test_each_hop_says_how_it_is_protected() -> None:
+    config = configured(
+        backends=[
+            {"name": "near", "url": "http://127.0.0.1:8000/v1"},
+            {"name": "far", "url": "https://gpu.example.org/v1"},
+            {"name": "bare", "url": "http://10.0.0.1/v1", "unsafe_plaintext": True},
+        ],
+        models=[{"name": "m", "backends": ["near", "far", "bare"]}],
+    )
+    assert hop(config, "listener")["tls_minimum"] == "1.3"
+    assert hop(config, "listener")["mutual"] is True
+    assert (hop(config, "backend:near")["encrypted"], hop(config, "backend:near")["reach"]) == (False, "loopback")
+    assert (hop(config, "backend:far")["encrypted"], hop(config, "backend:far")["reach"]) == (True, "network")
+    assert (hop(config, "backend:bare")["encrypted"], hop(config, "backend:bare")["reach"]) == (False, "network")
+
+
+def test_the_url_of_a_database_is_a_secret_and_only_its_host_is_told(
+    monkeypatch: pytest.MonkeyPatch, subtests: pytest.Subtests
+) -> None:
+    config = configured(audit={"database": "env:DATABASE"})
+    for url, expected in {
+        "postgresql://gw:hunter2@db.example.org/audit?sslmode=verify-full": ("https://db.example.org", True, "network"),
+        "postgresql://gw:hunter2@db.example.org/audit?sslmode=require": ("http://db.example.org", False, "network"),
+        "postgresql://gw:hunter2@db.example.org/audit": ("http://db.example.org", False, "network"),
+        "postgresql:///audit?host=/run/postgresql": ("unix:", False, "unix"),
+    }.items():
+        with subtests.test(url=url):
+            monkeypatch.setenv("DATABASE", url)
+            found = hop(config, "audit.database")
+            assert (found["address"], found["encrypted"], found["reach"]) == expected
+            assert "hunter2" not in json.dumps(found)
+
+
+def test_a_database_that_cannot_be_read_counts_as_not_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("DATABASE", raising=False)
+    found = hop(configured(audit={"database": "env:DATABASE"}), "audit.database")
+    assert (found["encrypted"], found["reach"]) == (False, "network")
+
+
+def test_every_reference_of_the_configuration_is_found() -> None:
+    config = configured(
+        backends=[{"name": "vllm", "url": "http://127.0.0.1:8000/v1", "credential": "env:KEY"}],
+        audit={"sinks": [{"type": "http", "name": "siem", "url": "https://siem.example.org", "token": "env:TOKEN"}]},
+    )
+    found = references_of(config)
+    assert found["backends.vllm.credential"] == "env:KEY"
+    assert found["audit.sinks.siem.token"] == "env:TOKEN"
+    assert found["identity.seal_key"] == "file:seal.key"
+
+
+def test_touching_a_file_makes_no_secret_younger_and_a_new_value_does(tmp_path: Path) -> None:
+    secret = tmp_path / "key"
+    secret.write_text("canary-7f3a")
+    secret.chmod(0o600)
+    config = configured(backends=[{"name": "vllm", "url": "http://127.0.0.1:8000/v1", "credential": f"file:{secret}"}])
+    clock = Clock(int(secret.stat().st_mtime) * 10**9 + 10 * 24 * HOUR_NS)
+
+    def age() -> int:
+        ages = SecretAges(tmp_path, b"k" * 32, ReferenceStore().read, clock)
+        states = {each["purpose"]: each for each in ages.inventory(config, 90)}
+        assert states["backends.vllm.credential"]["max_age_seconds"] == 90 * 86_400
+        return int(states["backends.vllm.credential"]["age_seconds"])
+
+    assert age() == 10 * 86_400
+    secret.touch()
+    assert age() == 10 * 86_400
+    secret.write_text("another-value")
+    clock.now = int(secret.stat().st_mtime) * 10**9 + 5 * 10**9
+    assert age() == 5
+    assert "canary" not in (tmp_path / FILE_NAME).read_text()
+    assert (tmp_path / FILE_NAME).stat().st_mode & 0o077 == 0
+
+
+def test_a_secret_that_cannot_be_read_is_listed_as_such(tmp_path: Path) -> None:
+    config = configured(
+        backends=[{"name": "vllm", "url": "http://127.0.0.1:8000/v1", "credential": f"file:{tmp_path}/gone"}]
+    )
+    ages = SecretAges(tmp_path, b"k" * 32, ReferenceStore().read, Clock(10**18))
+    state = next(each for each in ages.inventory(config, 90) if each["purpose"] == "backends.vllm.credential")
+    assert state["readable"] is False
+    assert "age_seconds" not in state
+
+
+def test_counts_are_of_their_hour_and_the_last_ones_are_not_lost(tmp_path: Path) -> None:
+    log, clock, counted = Log(), Clock(1000 * HOUR_NS + 1), [Counted()]
+    observation = observed(log, clock, tmp_path, configured(), counted)
+    observation.tend()
+    assert log.of("gateway.counts") == []
+    counted[0] = Counted(accepted=3, requests=10, allow=8, deny=2, backends={"vllm": 8})
+    clock.now = 1001 * HOUR_NS
+    observation.tend()
+    counted[0] = Counted(accepted=3, requests=15, allow=13, deny=2, in_flight=1, backends={"vllm": 12})
+    clock.now += 60 * 10**9
+    observation.end()
+    first, last = log.of("gateway.counts")
+    assert (first["requests"], first["decisions"]) == (10, {"allow": 8, "deny": 2})
+    assert (last["requests"], last["decisions"], last["in_flight"]) == (5, {"allow": 5, "deny": 0}, 1)
+    assert last["backends"] == [{"backend": "vllm", "answers": 4}]
+    assert first["until"] == last["since"]
+
+
+def test_hops_and_secrets_are_described_each_day_and_for_each_configuration(tmp_path: Path) -> None:
+    log, clock = Log(), Clock(1000 * 24 * HOUR_NS)
+    configs = [configured()]
+    ages = SecretAges(tmp_path, b"k" * 32, ReferenceStore().read, clock)
+    observation = SelfObservation(log, lambda: configs[0], Counted, ages, clock)  # type: ignore[arg-type]
+    observation.tend()
+    observation.tend()
+    assert len(log.of("gateway.hops")) == len(log.of("secret.inventory")) == 1
+    configs[0] = configured()
+    observation.tend()
+    assert len(log.of("gateway.hops")) == 2
+    clock.now += 24 * HOUR_NS
+    observation.tend()
+    assert len(log.of("gateway.hops")) == len(log.of("secret.inventory")) == 3
+
+
+def test_what_a_full_disk_refuses_is_written_later_and_nothing_is_counted_twice(tmp_path: Path) -> None:
+    log, clock, counted = Log(), Clock(1000 * HOUR_NS), [Counted(requests=4)]
+    observation = observed(log, clock, tmp_path, configured(), counted)
+    log.healthy = False
+    clock.now = 1001 * HOUR_NS
+    observation.tend()
+    log.healthy = True
+    counted[0] = Counted(requests=9)
+    observation.tend()
+    assert len(log.of("gateway.hops")) == 1
+    assert [fields["requests"] for fields in log.of("gateway.counts")] == [9]
