@@ -1,4 +1,4 @@
-"""The package that an auditor holds: populations, samples, proofs and documents, with a signed manifest over all of it."""
+"""The package that an auditor holds: populations, samples, proofs and documents, under a signed manifest."""
 
 from compliance.package.facts import (
     CheckpointFacts,

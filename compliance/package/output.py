@@ -1,6 +1,5 @@
 """Where the files of a package go: each is hashed as it is written, so that the manifest says what was meant."""
 
-import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -76,8 +75,6 @@ class Output:
                     file.write(data)
 
                 yield write
-                file.flush()
-                os.fsync(file.fileno())
         except OSError as error:
             raise ComplianceError(f"{target} cannot be written: {error.strerror}; run again to go on") from error
         self.files[path] = WrittenFile(path, digest.hexdigest(), size, media_type)
