@@ -195,7 +195,7 @@ def fill(log: LogWorld) -> None:
     """Write some days of records."""
     log.write("control", ("gateway.started", {"version": "1"}))
     log.calls("worker-0", 30)
-    log.calls("worker-1", 10, system="other")
+    log.write("worker-1", *[("access.denied", {**call(number), "system": "other"}) for number in range(10)])
     log.write("worker-0", ("access.denied", call(1)))
     log.now += DAY_NS
     log.write("control", ("gateway.started", {"version": "2"}))
