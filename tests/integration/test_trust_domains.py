@@ -158,8 +158,17 @@ def test_a_new_root_of_the_partner_is_fetched_before_it_is_used(home, partner, o
     govctl(partner.directory, "authority", "x509", "activate", "--reason", "a test")
     renewed = partner.directory / "renewed"
     govctl(partner.directory, "agent", "issue", VISITOR, "--out", str(renewed))
-    with plain(home, mixed(AgentFiles(VISITOR, renewed), home)) as client:
-        assert client.post("/v1/chat/completions", json=chat(MODEL)).status_code == 200
+    files = mixed(AgentFiles(VISITOR, renewed), home)
+
+    def answered() -> bool:
+        """Whether a worker answers that was told of the new bundle: each is, right after it was fetched."""
+        try:
+            with plain(home, files) as client:
+                return bool(client.post("/v1/chat/completions", json=chat(MODEL)).status_code == 200)
+        except httpx.TransportError:
+            return False
+
+    eventually("the new root is trusted", answered)
     with plain(home, visitor) as client:
         assert client.post("/v1/chat/completions", json=chat(MODEL)).status_code == 200, "the old root stands too"
 

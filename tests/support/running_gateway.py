@@ -15,12 +15,16 @@ from typing import Any
 import httpx
 import yaml
 
+from tests.support import forked_govctl
 from tests.support.wrong_records import wrong_records
 
 BIN = Path(sys.executable).parent
 ROOT = Path(__file__).resolve().parents[2]
 TRUST_DOMAIN = "gateway.test"
 READY_SECONDS = 40
+
+INVENTORY_SECONDS = 1.0
+"""When every process of a gateway knows what was registered: each looks at least twice a second, and says nothing."""
 
 
 def free_port() -> int:
@@ -34,11 +38,7 @@ def govctl(
     directory: Path, *arguments: str, check: bool = True, env: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run govctl in `directory`."""
-    done = subprocess.run(
-        [BIN / "govctl", *arguments],
-        check=False, cwd=directory, capture_output=True, text=True, timeout=60,
-        env={**os.environ, "COLUMNS": "200", **(env or {})},
-    )  # fmt: skip
+    done = forked_govctl.run(directory, *arguments, env={**os.environ, "COLUMNS": "200", **(env or {})}, timeout=60)
     if check and done.returncode != 0:
         raise AssertionError(f"govctl {' '.join(arguments)} failed ({done.returncode}):\n{done.stdout}\n{done.stderr}")
     return done
@@ -203,7 +203,7 @@ class RunningGateway:
         return self.log_path.read_text(errors="replace")[-6000:] if self.log_path.exists() else ""
 
     def register(self, name: str, *, team: str = "research", kind: str = "agent", issue: bool = True) -> AgentFiles:
-        """Register an identity, by its ID or by the path of one of this trust domain, and issue its certificate."""
+        """Register an identity, by its ID or its path in this trust domain; issue its certificate; let the gateway know."""
         identity = name if name.startswith("spiffe://") else f"spiffe://{self.trust_domain}/{name}"
         govctl(
             self.directory,
@@ -213,6 +213,8 @@ class RunningGateway:
         files = AgentFiles(identity, self.directory / name.removeprefix("spiffe://").replace("/", "-"))
         if issue:
             govctl(self.directory, "agent", "issue", identity, "--out", str(files.directory))
+        if self._process is not None:
+            time.sleep(INVENTORY_SECONDS)
         return files
 
     def records(self, count: int = 1000) -> list[dict[str, Any]]:
