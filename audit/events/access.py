@@ -180,6 +180,7 @@ class AccessIntent(Call):
     decision: Literal["allow"]
     obligations: list[Object] = Field(description="What the policy asked the gateway to do.")
     quota: Reservation
+    approval: EventId = absent("Id of the approval that the call went on by.")
 
 
 class AccessDenied(Call):
@@ -191,6 +192,7 @@ class AccessDenied(Call):
     status: Count = Field(description="HTTP status that was answered.")
     revocation: Revocation = absent()
     quota: Limit = absent("The limit that refused, where one did.")
+    approval: EventId = absent("Id of the request for approval that the call waits for.")
 
 
 class QuotaExceeded(Call):

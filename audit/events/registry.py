@@ -11,10 +11,12 @@ from audit.events import (
     content,
     evidence,
     identity,
+    incident,
     inventory,
     keys,
     log,
     observation,
+    oversight,
     pipeline,
     policy,
     secrets,
@@ -24,8 +26,8 @@ from audit.events import (
 from audit.events.base import EventDefinition
 
 SUBJECTS = (
-    access, admin, identity, keys, inventory, policy, config, observation, secrets, storage, pipeline, content, log,
-    sinks, evidence,
+    access, admin, identity, keys, inventory, policy, config, observation, secrets, storage, pipeline, content,
+    oversight, incident, log, sinks, evidence,
 )  # fmt: skip
 
 EVENTS: Mapping[str, EventDefinition] = MappingProxyType(

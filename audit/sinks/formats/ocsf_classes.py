@@ -134,6 +134,18 @@ CLASSES: Mapping[str, Mapped] = MappingProxyType(
         "content.searched": Mapped(API_ACTIVITY, 2),
         "content.erasing": Mapped(API_ACTIVITY, 4),
         "content.erased": Mapped(API_ACTIVITY, 4),
+        "oversight.requested": _managed(1, "approval", "approval"),
+        "oversight.approved": _managed(10, "approval", "approval"),
+        "oversight.refused": _managed(9, "approval", "approval"),
+        "oversight.used": _managed(4, "approval", "approval"),
+        "oversight.overridden": _managed(OTHER, "call", "of"),
+        "oversight.stopped": _managed(12, "AI system", "system"),
+        "oversight.resumed": _managed(8, "AI system", "system"),
+        "oversight.drilled": _managed(OTHER, "AI system", "system"),
+        "incident.opened": Mapped(DETECTION_FINDING, 1),
+        "incident.assessed": Mapped(DETECTION_FINDING, 2),
+        "incident.reported": Mapped(DETECTION_FINDING, 2),
+        "incident.closed": Mapped(DETECTION_FINDING, 3),
         "log.recovered": Mapped(DETECTION_FINDING, 1),
         "log.broken": Mapped(DETECTION_FINDING, 1),
         "log.checkpoint_key_created": _managed(1, "checkpoint key", "verifier_key"),
@@ -149,7 +161,9 @@ CLASSES: Mapping[str, Mapped] = MappingProxyType(
         "sink.records_missed": Mapped(DETECTION_FINDING, 1),
         "sink.records_diverted": Mapped(DETECTION_FINDING, 1),
         "sink.restarted": Mapped(DETECTION_FINDING, 1),
+        "evidence.committed": Mapped(API_ACTIVITY, 2),
         "evidence.exported": Mapped(API_ACTIVITY, 2),
+        "evidence.refused": Mapped(API_ACTIVITY, 2),
     }
 )
 """What each record type is."""
