@@ -5,6 +5,8 @@ SHELL := /bin/bash
 VENV := .venv
 PY := $(VENV)/bin/python
 BACKEND ?=
+# tests/conftest.py puts those modules first that take the longest; each is run by one process.
+MODULES := --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install demo test interop bench lint fmt types check lock docs clean
 
@@ -20,11 +22,13 @@ demo: install ## from nothing to a governed, audited model call (BACKEND=http://
 	@$(PY) deploy/demo/demo.py $(if $(BACKEND),--backend "$(BACKEND)")
 
 test: install ## the tests, without anything that is not a Python package
-	@$(PY) -m pytest -m "not interop" -n auto --dist loadfile --cov --cov-report=term:skip-covered
+	@$(PY) -m pytest tests/unit -m "not interop" -n auto --dist loadfile --cov --cov-report=term:skip-covered
+	@# These wait for the processes that they start more than they compute: more at once than there are cores (of two).
+	@$(PY) -m pytest --ignore=tests/unit -m "not interop" -n 3 $(MODULES)
 
 interop: install ## the tests against programs that are not Python packages; installs what they need
 	@deploy/interop.sh
-	@$(PY) -m pytest -m interop
+	@$(PY) -m pytest -m interop -n auto $(MODULES)
 
 bench: install ## the benchmarks, with the peers they compare against; installs what they need
 	@bench/run.sh
@@ -41,7 +45,8 @@ fmt: install
 types: install
 	@$(VENV)/bin/mypy
 
-check: lint types ## ruff, import rules and mypy --strict
+check: install ## ruff, import rules and mypy --strict
+	@$(MAKE) --no-print-directory -j 2 --output-sync=target lint types
 
 lock: ## renew the locked dependencies (needs network)
 	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -27,6 +27,21 @@ def pytest_make_parametrize_id(config: pytest.Config, val: object, argname: str)
     return None
 
 
+LONGEST = (
+    "test_svid_fetch", "test_audit_witness", "test_policy_following", "test_policy_activation", "test_survival",
+    "test_audit_outside", "test_trust_domains", "test_audit_faults_kills", "test_policy_pipeline",
+    "test_audit_faults_calls", "test_audit_postgres", "test_audit_sinks_kafka", "test_engines_agree",
+)  # fmt: skip
+"""Modules that take half a minute and more. Run last, one of them would keep a worker busy while the others are done."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the modules that take the longest first."""
+    rank = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path.stem, len(LONGEST)))
+
+
 @pytest.fixture(autouse=True)
 def wrong_records(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """Check every record that this process writes, but those of the types `test.…`, which tests of the log invent."""

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,10 +29,17 @@ def author(tmp_path: Path) -> PolicyAuthor:
 
 
 @pytest.fixture
-def gateway(example_backend: str, author: PolicyAuthor, tmp_path: Path) -> Iterator[RunningGateway]:
+def home() -> Iterator[Path]:
+    """A directory with a short name: the path of a Unix socket has at most 107 bytes."""
+    with tempfile.TemporaryDirectory(prefix="gg-") as directory:
+        yield Path(directory) / "home"
+
+
+@pytest.fixture
+def gateway(example_backend: str, author: PolicyAuthor, home: Path) -> Iterator[RunningGateway]:
     """A gateway that runs its OPA itself."""
     configuration = author.configuration(engine="opa", opa={"executable": str(OPA)}, cache_entries=0)
-    running = RunningGateway(tmp_path / "home", example_backend, [MODEL], configuration)
+    running = RunningGateway(home, example_backend, [MODEL], configuration)
     activate(running, author.build("one"))
     running.start(workers=2)
     yield running
