@@ -663,7 +663,8 @@ class Evidence:
         signed = b"DSSEv1 %d %b %d %b" % (len(kind), kind, len(payload), payload)
         key = self.evidence_key()
         if key is not None:
-            good = [each for each in signatures if verifies(key, unbase64(text_in(each, "sig")), signed)]
+            named = [each for each in signatures if text_in(each, "keyid") == fingerprint(key)]
+            good = [each for each in named if verifies(key, unbase64(text_in(each, "sig")), signed)]
             if not good:
                 self.verdict.error(
                     f"{ENVELOPE} is not signed by the evidence key that you gave: the manifest was signed anew by "

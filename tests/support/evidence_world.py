@@ -163,6 +163,10 @@ class World:
     def covering(self, record: Linked) -> bytes:
         return self.log.sequence()
 
+    def records(self, kind: str) -> list[dict[str, Any]]:
+        with self.log.store.reader("govctl") as reader:
+            return [orjson.loads(each.record) for each in reader.records() if each.type == kind]
+
     def bundle(self, digest: str) -> bytes | None:
         return self.bundles.get(digest)
 
@@ -185,7 +189,7 @@ class Page:
 
 def make(world: World, output: Path, seed: str = "lottery numbers of Saturday", **changes: Any) -> Built:
     """Make a package."""
-    parts: list[Part] = [Page()]
+    parts: list[Part] = changes.pop("parts", [Page()])
     options = {name: changes.pop(name) for name in ("anew", "since") if name in changes}
     request = Request(question(**changes), output, seed, **options)
     return build(request, world, parts, lambda _what, _done, _total: None)
