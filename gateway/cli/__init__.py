@@ -6,8 +6,9 @@ from typing import Annotated
 import typer
 
 from audit.errors import AuditError
+from compliance.errors import ComplianceError
 from gateway import __version__
-from gateway.cli import agent, audit, authority, config, entry, identity, init, policy, quota, svid, token, up
+from gateway.cli import agent, audit, authority, config, entry, evidence, identity, init, policy, quota, svid, token, up
 from gateway.cli.output import fail
 from gateway.errors import ConfigError, GatewayError
 from identity.errors import IdentityError
@@ -23,11 +24,13 @@ app = typer.Typer(
 app.command("init")(init.init)
 app.command("up")(up.up)
 app.command("reload")(up.reload)
+app.command("verify-evidence")(evidence.verify_evidence)
 app.add_typer(agent.app, name="agent")
 app.add_typer(audit.app, name="audit")
 app.add_typer(authority.app, name="authority")
 app.add_typer(config.app, name="config")
 app.add_typer(entry.app, name="entry")
+app.add_typer(evidence.app, name="evidence")
 app.add_typer(identity.app, name="identity")
 app.add_typer(policy.app, name="policy")
 app.add_typer(quota.app, name="quota")
@@ -56,7 +59,7 @@ def main() -> None:
         app()
     except GatewayError as error:
         fail(f"{error.detail} {error.remedy}".strip())
-    except (ConfigError, IdentityError, AuditError) as error:
+    except (ConfigError, IdentityError, AuditError, ComplianceError) as error:
         fail(str(error))
     except PermissionError as error:
         fail(f"{error.filename}: permission denied. Run govctl as the user that owns the gateway's files.")
