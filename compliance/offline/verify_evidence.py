@@ -77,7 +77,7 @@ KEY_BYTES = {ED25519: 32, COSIGNATURE: 32, ML_DSA_44: 1312}
 NAME = r"[A-Za-z0-9_][A-Za-z0-9._()-]{0,127}"
 PATH = re.compile(f"{NAME}(/{NAME}){{0,7}}")
 DIGEST = re.compile("[0-9a-f]{64}")
-FORMULA = ("=", "+", "-", "@", "\t", "\r")
+FORMULA = frozenset("=+-@\t\r")
 MAX_SMALL = 64 << 20
 MAX_LINE = 4 << 20
 MAX_FILES = 500_000
@@ -602,14 +602,17 @@ def draw(seed: str, root: bytes, rows: int, count: int) -> list[int]:
 
 
 def csv_cell(value: Any) -> str:
+    kind = type(value)
+    if kind is str:
+        text = str(value)
+        return "'" + text if text[:1] in FORMULA else text
     if value is None:
         return ""
-    if isinstance(value, bool):
+    if kind is bool:
         return "true" if value else "false"
-    if isinstance(value, list):
+    if kind is list:
         return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    text = str(value)
-    return "'" + text if isinstance(value, str) and text.startswith(FORMULA) else text
+    return str(value)
 
 
 class Evidence:

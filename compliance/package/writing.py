@@ -13,7 +13,7 @@ from compliance.package.output import Output
 from compliance.populations.base import BASE_COLUMNS, Column, Population, Row, Value
 
 FLUSH_ROWS = 5000
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_FORMULA = frozenset("=+-@\t\r")
 _SCALED = frozenset({"time"})
 
 
@@ -48,9 +48,8 @@ def json_line(row: Row, times: frozenset[str]) -> bytes:
     """
     line = dict(row)
     for name in times:
-        value = line.get(name)
-        if value is not None:
-            line[name] = str(value)
+        if line[name] is not None:
+            line[name] = str(line[name])
     return orjson.dumps(line, option=orjson.OPT_SORT_KEYS)
 
 
@@ -63,7 +62,24 @@ def csv_cell(value: Value) -> str:
     if isinstance(value, list):
         return orjson.dumps(value).decode()
     text = str(value)
-    return f"'{text}" if isinstance(value, str) and text.startswith(_FORMULA) else text
+    return f"'{text}" if isinstance(value, str) and text[:1] in _FORMULA else text
+
+
+def _cells(columns: tuple[Column, ...]) -> Callable[[list[Value]], list[Value]]:
+    """Return what turns the values of a row into cells as `csv_cell` does: what csv writes by itself stays."""
+    texts = [place for place, each in enumerate(columns) if each.kind == "text"]
+    others = [place for place, each in enumerate(columns) if each.kind in ("boolean", "list")]
+
+    def cells(values: list[Value]) -> list[Value]:
+        for place in texts:
+            value = values[place]
+            if value and value[0] in _FORMULA:  # type: ignore[index] # a text
+                values[place] = f"'{value}"
+        for place in others:
+            values[place] = csv_cell(values[place])
+        return values
+
+    return cells
 
 
 def write_population(
@@ -90,6 +106,7 @@ def write_population(
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\r\n")
     table.writerow(names)
+    cells_of = _cells(columns)
     with (
         out.stream(f"populations/{name}.jsonl", "application/jsonl") as write_lines,
         out.stream(f"populations/{name}.csv", "text/csv") as write_table,
@@ -106,10 +123,11 @@ def write_population(
             pending = 0
 
         for row in data.rows(name, system if population.per_system else ""):
-            line = json_line({each: row.get(each) for each in names}, times)
+            values = [row.get(each) for each in names]
+            line = json_line(dict(zip(names, values, strict=True)), times)
             root.take(line)
             lines.append(line + b"\n")
-            table.writerow([csv_cell(row.get(each)) for each in names])
+            table.writerow(cells_of(values))
             leaf = row["leaf"]
             if isinstance(leaf, int) and leaf >= 0:
                 first, last = (leaf if first < 0 else min(first, leaf)), max(last, leaf)
