@@ -13,6 +13,7 @@ from audit.sealing import Sealer
 from audit.store import AuditStore, open_store
 from audit.tree.guard import check_chain
 from audit.tree.state import FILE_NAME, TreeState
+from gateway.approvals.store import OversightStore
 from gateway.audit_keys import open_signers
 from gateway.audit_tree import AuditTree
 from gateway.authorization.cache import CachingEngine, DecisionCache
@@ -264,6 +265,15 @@ def content_sealing(config: GatewayConfig, audit: AuditLog) -> ContentSealing:
         return open_sealer(config)
 
     return ContentSealing(audit, sealer, config.audit.sealing.max_memory_bytes)
+
+
+def open_oversight(config: GatewayConfig) -> OversightStore:
+    """Open what all processes share of approvals and stopped systems.
+
+    Raises:
+        UnavailableError: it cannot be opened.
+    """
+    return OversightStore(config.state_dir)
 
 
 def open_audit_log(config: GatewayConfig, chain: str, clock: Clock = system_clock) -> AuditLog:

@@ -30,6 +30,7 @@ from gateway.admin.access import AccessControl
 from gateway.admin.app import Control, Reloaded, create_admin_app
 from gateway.admin.inventory import inventory_routes
 from gateway.admin.opa_reports import OpaReports, opa_routes
+from gateway.admin.oversight import OversightDesk, oversight_routes
 from gateway.admin.persons import Persons
 from gateway.admin.policy import policy_routes
 from gateway.admin.renewal import renewal_routes
@@ -44,7 +45,7 @@ from gateway.identity_services import IdentityServices
 from gateway.listener.server import ListenerServer
 from gateway.listener.tls import load_key_pair
 from gateway.listener.workers import Supervisor, WorkerEvent
-from gateway.local_control import LocalControl
+from gateway.local_control import LocalControl, Operation
 from gateway.operator_requests import operator_requests
 from gateway.policy_activation.following import Follower
 from gateway.policy_activation.reconciling import correction_of
@@ -73,6 +74,9 @@ START_SECONDS = 60.0
 
 SILENCE_SECONDS = 5.0
 """After how long without a sign of life a worker counts as not ready (seconds)."""
+
+RECORD_SECONDS = 30.0
+"""How long a decision of a person waits for its record to be durable (seconds)."""
 
 RENEWALS_PER_MINUTE = 60
 """How often one identity, which may run on many machines, may renew its certificates."""
@@ -161,8 +165,7 @@ class ControlProcess:
         self._identity = _identity(self.config, audit)
         self._generations.attach(audit, self._identity, self._workers, self._taken)
         self._shadowing = Shadowing(self._generations, audit, supervisor.broadcast)
-        requests = operator_requests(self._generations, self._shadowing, self.status)
-        local = LocalControl(self.config.state_dir, requests)
+        local = LocalControl(self.config.state_dir, self._operator_requests(loop))
         await self._record_start()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
@@ -203,6 +206,7 @@ class ControlProcess:
             await self._log.close()
             await self._generations.engines.close()
             await self._identity.close()
+            self._desk.store.close()
         return status
 
     # workers
@@ -312,6 +316,7 @@ class ControlProcess:
             show_config=lambda: show_config(self.config),
             inventory=self._inventory_routes,
             policy=self._policy_routes,
+            oversight=lambda access: oversight_routes(access, self._desk),
             reload=self.reload,
             federation=self._identity.federation,
             refresh=self._identity.refresh,
@@ -340,6 +345,28 @@ class ControlProcess:
         router = policy_routes(access, self._generations, self._shadowing)
         router.include_router(opa_routes(access, OpaReports(self._audit)))
         return router
+
+    def _operator_requests(self, loop: asyncio.AbstractEventLoop) -> dict[str, Operation]:
+        self._desk = self._oversight_desk(loop)
+        return operator_requests(self._generations, self._shadowing, self.status, self._desk)
+
+    def _oversight_desk(self, loop: asyncio.AbstractEventLoop) -> OversightDesk:
+        def record(record_type: str, fields: dict[str, Any]) -> None:
+            asyncio.run_coroutine_threadsafe(self._identity.record(record_type, fields), loop).result(RECORD_SECONDS)
+
+        return OversightDesk(
+            app.open_oversight(self.config),
+            app.open_audit_store(self.config),
+            record,
+            self._stopped_by_worker,
+            lambda: [model.system for model in self.config.models],
+            system_clock,
+        )
+
+    def _stopped_by_worker(self) -> list[frozenset[str]]:
+        assert self._supervisor is not None  # noqa: S101 - running
+        ready = [worker for worker in self._supervisor.workers if worker.state == "ready"]
+        return [frozenset(worker.status.get("stopped", ())) for worker in ready]
 
     def _exchange(self) -> Callable[[bytes, PeerIdentity], Awaitable[dict[str, Any]]] | None:
         delegation = self.config.identity.delegation
@@ -408,7 +435,7 @@ class ControlProcess:
                 parts[name] = Part(ready=False, detail=f"no sign of life for {now - worker.heard:.0f} seconds")
             else:
                 parts[name] = self._generation_part(worker.status)
-                for part in ("audit", "registry"):
+                for part in ("audit", "registry", "oversight"):
                     said = worker.status.get(part, {"ready": True, "detail": ""})
                     parts[f"{name}.{part}"] = Part(bool(said["ready"]), str(said["detail"]))
         return {name: Part(part.ready, "" if part.ready else part.detail) for name, part in parts.items()}

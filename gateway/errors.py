@@ -11,6 +11,9 @@
     │   └── HttpVersionError    505
     ├── IdentityRefusedError    401  the peer proved no acceptable identity
     ├── PolicyDeniedError       403  the policy said no
+    ├── ApprovalRequiredError   403  a person has to approve the call first
+    ├── ApprovalRefusedError    403  a person did not
+    ├── SystemStoppedError      403  a person stopped the AI system
     ├── QuotaExceededError      429  a limit is used up
     ├── TooManyRefusalsError    429  the caller repeats calls that are refused
     ├── UpstreamError           502  the backend failed or answered garbage
@@ -139,6 +142,24 @@ class PolicyDeniedError(GatewayError):
     slug = "policy-denied"
     status = 403
     title = "The policy does not allow this call."
+
+
+class ApprovalRequiredError(GatewayError):
+    slug = "approval-required"
+    status = 403
+    title = "A person has to approve this call."
+
+
+class ApprovalRefusedError(GatewayError):
+    slug = "approval-refused"
+    status = 403
+    title = "A person refused to approve this call."
+
+
+class SystemStoppedError(GatewayError):
+    slug = "system-stopped"
+    status = 403
+    title = "A person stopped this AI system."
 
 
 class QuotaExceededError(GatewayError):

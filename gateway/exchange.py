@@ -7,6 +7,7 @@ from typing import Any
 
 from audit.log import Entry, PayloadDigest
 from audit.sealing.intake import CallContent
+from gateway.approvals.model import Approval, Terms
 from gateway.authorization.engine import Decision
 from gateway.errors import GatewayError
 from gateway.protocols.base import Call, Meter, WireProtocol
@@ -36,7 +37,9 @@ class Exchange:
         delegated_inputs: the policy input of each of them.
         marks: readings of a nanosecond clock, one at the beginning of each step.
         started: whether the head of the answer was sent.
+        approval: a person's approval that the call has or waits for, where the policy asks for one.
         content: what seals the answer, where the policy asks for it.
+        terms: on which terms the policy asks for an approval.
         cut_by: the error that ends an answer under way, set by `cut`.
     """
 
@@ -45,6 +48,7 @@ class Exchange:
         "_send",
         "agent",
         "answer",
+        "approval",
         "backend",
         "body",
         "call",
@@ -75,6 +79,7 @@ class Exchange:
         "started",
         "status",
         "task",
+        "terms",
         "token",
         "trace",
     )
@@ -105,6 +110,8 @@ class Exchange:
         self.backend: Backend | None = None
         self.release_backend: Callable[[Backend], None] | None = None
         self.answer: UpstreamAnswer | None = None
+        self.approval: Approval | None = None
+        self.terms: Terms | None = None
         self.meter: Meter | None = None
         self.relayed = 0
         self.digest: PayloadDigest | None = None

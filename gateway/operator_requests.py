@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from gateway.admin.oversight import OversightDesk
 from gateway.errors import ConfigError
 from gateway.generations import Generations
 from gateway.local_control import Operation
@@ -10,7 +11,7 @@ from gateway.policy_activation.shadowing import Shadowing
 
 
 def operator_requests(
-    generations: Generations, shadowing: Shadowing, status: Callable[[], dict[str, Any]]
+    generations: Generations, shadowing: Shadowing, status: Callable[[], dict[str, Any]], desk: OversightDesk
 ) -> dict[str, Operation]:
     """Return the operations by name. Whoever runs the gateway may do all of them; each change is recorded."""
     policies = generations.policies
@@ -46,6 +47,9 @@ def operator_requests(
     async def promote(by: str, _request: Mapping[str, Any], _content: bytes) -> Any:
         return (await shadowing.promote(by)).model_dump(mode="json")
 
+    async def drill(by: str, request: Mapping[str, Any], _content: bytes) -> Any:
+        return await desk.drill(_text(request, "system"), by, _text(request, "reason"))
+
     return {
         "reload": reload,
         "status": show_status,
@@ -56,6 +60,7 @@ def operator_requests(
         "policy.shadow.show": show_shadow,
         "policy.shadow.stop": stop_shadow,
         "policy.shadow.promote": promote,
+        "oversight.drill": drill,
     }
 
 

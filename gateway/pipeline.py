@@ -2,7 +2,7 @@
 
 1. identify    the listener verified the peer's chain; here expiry, revocation and standing are compared
 2. understand  the route's protocol parses the body once
-3. authorise   one decision of the policy
+3. authorise   one decision of the policy, and a person's approval where it asks for one
 4. reserve     every quota limit that applies, all or none, for the worst case
 5. record      the intent goes to the audit log; nothing is answered before it is durable
 6. forward     to a backend of the static registry, with the gateway's own credentials
@@ -13,8 +13,8 @@ Anything unclear refuses the call. A refusal is recorded where an identity was p
 """
 
 import asyncio
+from collections.abc import Mapping
 from dataclasses import replace
-from time import perf_counter_ns
 from typing import Any
 
 import structlog
@@ -23,6 +23,8 @@ from audit.errors import AuditUnavailableError
 from audit.event_id import uuid7
 from audit.log import AuditLog
 from gateway import records
+from gateway.approvals.gate import OversightGate, check_not_stopped, stopped
+from gateway.approvals.model import Stop, Terms, demanded
 from gateway.authorization.engine import Decision
 from gateway.authorization.shadow import Shadow
 from gateway.charging import Charging
@@ -36,10 +38,9 @@ from gateway.errors import (
     PolicyDeniedError,
     TooManyRefusalsError,
     UnavailableError,
-    UpstreamConnectError,
-    UpstreamTimeoutError,
 )
 from gateway.exchange import ClientDisconnectedError, Exchange, Receive, Scope, Send
+from gateway.forwarding import forward
 from gateway.observation import Observation
 from gateway.protocols.base import Call
 from gateway.quota.headers import quota_headers, refusal_headers
@@ -48,11 +49,11 @@ from gateway.quota.worst_case import worst_case_tokens
 from gateway.receipts import Receipts, receipt_header
 from gateway.refusal_budget import RefusalBudget
 from gateway.runtime import Runtime
-from gateway.settlement import backend_error, charged_tokens, output_bound, region_required
+from gateway.settlement import backend_error, charged_tokens, output_bound
 from gateway.standing import check_standing, use_once
 from gateway.telemetry.trace import child_of
-from gateway.upstream.client import Backend, UpstreamAnswer, UpstreamClient
-from gateway.upstream.headers import request_headers, response_headers
+from gateway.upstream.client import UpstreamAnswer, UpstreamClient
+from gateway.upstream.headers import response_headers
 from gateway.upstream.refusal import caller_error
 from identity.jwt_svid import JwtIdentity
 from identity.registry import Agent, RegistrySnapshot, UsedTokens
@@ -78,11 +79,13 @@ class Pipeline:
         agents: the inventory as of the last change; swapped by `replace_agents`.
         refusals: how many refusals of each identity are put on record.
         shadow: a candidate revision that decides beside the active one, and that nobody obeys.
+        stops: the AI systems that a person stopped; swapped by `replace_stops`.
 
     Args:
         used_tokens: remembers tokens that may be shown once.
         receipts: makes receipts; None where there is no tree.
         sealing: keeps the content of calls where the policy asks for it; None: such calls are refused.
+        oversight: lets calls through that a person approved, where the policy asks for that; None: they are refused.
     """
 
     def __init__(
@@ -98,8 +101,11 @@ class Pipeline:
         used_tokens: UsedTokens | None = None,
         receipts: Receipts | None = None,
         sealing: ContentSealing | None = None,
+        oversight: OversightGate | None = None,
     ) -> None:
         self._sealing = sealing
+        self._oversight = oversight
+        self.stops: Mapping[str, Stop] = {}
         self._used_tokens = used_tokens
         self._receipts = receipts
         self.runtime = runtime
@@ -159,9 +165,11 @@ class Pipeline:
         await self._reserve(exchange, runtime)
         exchange.mark()
         self._record(exchange, runtime)
-        await self._seal_request(exchange)
+        assert exchange.decision is not None  # noqa: S101 - set by the third step
+        if (case := case_to_seal(exchange.decision)) is not None:
+            await self._seal_request(exchange, case)
         exchange.mark()
-        await self._forward(exchange, runtime)
+        await forward(exchange, runtime, self._upstream, self._observe)
         exchange.mark()
         await self._relay(exchange)
         exchange.mark()
@@ -200,15 +208,24 @@ class Pipeline:
 
     async def _authorise(self, exchange: Exchange, runtime: Runtime) -> None:
         assert exchange.call is not None  # noqa: S101 - set by the step before
+        self._under_way.add(exchange)  # from here on it is cut by whoever takes its right to go on away
         decision = await self._decide(exchange, runtime, exchange.call)
-        if not decision.allow:
-            reason = runtime.policies.reason(decision.reasons[0])
-            raise PolicyDeniedError(
-                reason.message,
-                remedy=reason.remedy,
-                code=reason.code,
-                extensions={"reasons": list(decision.reasons)},
-            )
+        _check_allowed(decision, runtime)
+        if self.stops:
+            check_not_stopped(self.stops, exchange)
+        if (terms := demanded(decision)) is not None:
+            await self._approve(exchange, runtime, terms)
+
+    async def _approve(self, exchange: Exchange, runtime: Runtime, terms: Terms) -> None:
+        """Let the call go on only if a person approved it."""
+        if self._oversight is None:
+            raise UnavailableError("Nobody can approve calls at this gateway.", code="oversight_unavailable")
+        exchange.terms = terms
+        await self._oversight.obtain(exchange, terms, runtime, lambda: self.agents)
+        # It may have waited for long: whoever lost their standing meanwhile goes no further.
+        exchange.delegators = self._check_standing(exchange, self.agents)
+        if terms.wait_seconds and exchange.call is not None:
+            _check_allowed((await self._decision(exchange, runtime, exchange.call))[0], runtime)
 
     async def _decide(self, exchange: Exchange, runtime: Runtime, call: Call) -> Decision:
         """Decide the call itself; the record of the exchange names this decision and its inputs."""
@@ -246,6 +263,8 @@ class Pipeline:
             stream=call.stream,
             lease_seconds=runtime.config.quota.lease_seconds,
         )
+        if exchange.terms is not None and self._oversight is not None:
+            await self._oversight.use(exchange, exchange.terms, runtime)
 
     def _record(self, exchange: Exchange, runtime: Runtime) -> None:
         try:
@@ -255,13 +274,11 @@ class Pipeline:
         exchange.intent = entry
         exchange.digest = self._audit.digester()
         exchange.request_id = entry.event_id
+        if exchange.terms is not None and self._oversight is not None:
+            self._oversight.record_use(exchange)
 
-    async def _seal_request(self, exchange: Exchange) -> None:
-        """Keep the content of the call where the policy asks for it."""
-        assert exchange.decision is not None  # noqa: S101 - set by the third step
-        case = case_to_seal(exchange.decision)
-        if case is None:
-            return
+    async def _seal_request(self, exchange: Exchange, case: str) -> None:
+        """Keep the content of the call, as the policy asks."""
         if self._sealing is None:
             raise UnavailableError("This gateway cannot seal content.", code="sealing_unavailable")
         exchange.content = await self._sealing.begin(exchange, case)
@@ -274,48 +291,6 @@ class Pipeline:
         except AuditUnavailableError as error:
             raise UnavailableError(str(error), code="audit_unavailable") from error
         return receipt_header(self._audit.log, self._audit.chain, linked)
-
-    async def _forward(self, exchange: Exchange, runtime: Runtime) -> None:
-        call, protocol, decision, trace = exchange.call, exchange.protocol, exchange.decision, exchange.trace
-        assert call and protocol and decision and trace  # noqa: S101, PT018 - set by the steps before
-        self._under_way.add(exchange)
-        candidates = runtime.backends.route(call.resource_id, region_required(decision))
-        headers = request_headers(exchange.headers, trace.header())
-        tried: list[Backend] = []
-        while True:
-            backend = runtime.balancer.acquire(candidates, tried)
-            exchange.backend = backend
-            exchange.release_backend = runtime.balancer.release
-            body = protocol.prepare(
-                call,
-                max_tokens=exchange.max_tokens,
-                continuous_usage=backend.continuous_usage,
-                model=runtime.models[call.resource_id].upstream_name,
-            )
-            exchange.sent_ns = perf_counter_ns()
-            # Until it is certain that nothing was sent: a caller that leaves during the wait pays for the call.
-            exchange.reached_backend = True
-            try:
-                exchange.answer = await self._upstream.post(backend, call.upstream_path, headers, body)
-            except UpstreamConnectError:
-                # Nothing of the call reached this backend, so another may take it.
-                exchange.reached_backend = False
-                runtime.balancer.failed(backend)
-                exchange.release_backend = None
-                tried.append(backend)
-                if len(tried) == len(candidates):
-                    raise
-                continue
-            except UpstreamTimeoutError:
-                runtime.balancer.failed(backend)  # one that takes calls and never answers must not stay first choice
-                exchange.release_backend = None
-                raise
-            except UnavailableError:
-                exchange.reached_backend = False  # the backend's credential cannot be had
-                raise
-            break
-        runtime.balancer.answered(backend)
-        self._observe.upstream_head(exchange)
 
     async def _relay(self, exchange: Exchange) -> None:
         call, protocol, answer = exchange.call, exchange.protocol, exchange.answer
@@ -493,3 +468,22 @@ class Pipeline:
                 self._check_standing(exchange, agents)
             except IdentityRefusedError as error:
                 exchange.cut(error)
+
+    def replace_stops(self, stops: Mapping[str, Stop]) -> None:
+        """Take what people stopped; calls and answers under way of a stopped system are cut."""
+        self.stops = stops
+        for exchange in tuple(self._under_way) if stops else ():
+            resource = exchange.policy_input.get("resource")
+            if resource and resource["system"] in stops:
+                exchange.cut(stopped(resource["system"]))
+
+
+def _check_allowed(decision: Decision, runtime: Runtime) -> None:
+    if not decision.allow:
+        reason = runtime.policies.reason(decision.reasons[0])
+        raise PolicyDeniedError(
+            reason.message,
+            remedy=reason.remedy,
+            code=reason.code,
+            extensions={"reasons": list(decision.reasons)},
+        )

@@ -38,6 +38,8 @@ def intent(exchange: Exchange, runtime: Runtime, audit: AuditLog) -> dict[str, A
         if reservation is not None
         else _NO_RESERVATION
     )
+    if exchange.approval is not None:
+        fields["approval"] = exchange.approval.approval_id
     return fields
 
 
@@ -60,6 +62,8 @@ def denied(exchange: Exchange, runtime: Runtime, error: GatewayError, audit: Aud
             "remaining": error.standing.remaining,
             "retry_after_seconds": error.retry_after_seconds,
         }
+    elif exchange.approval is not None:
+        fields["approval"] = exchange.approval.approval_id
     _add_revocation(fields, error, exchange.agent)
     return fields
 

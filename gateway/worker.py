@@ -21,12 +21,13 @@ import uvloop
 from audit.errors import AuditUnavailableError
 from audit.log import AuditLog
 from gateway import app
+from gateway.approvals.gate import OversightGate
 from gateway.authentication import BearerAuthentication
 from gateway.authorization.cache import DecisionCache
 from gateway.authorization.shadow import Shadow
 from gateway.clock import system_clock
 from gateway.config import GatewayConfig, config_digest, load_config
-from gateway.errors import ConfigError
+from gateway.errors import ConfigError, UnavailableError
 from gateway.listener.channel import Channel
 from gateway.listener.server import ListenerServer
 from gateway.listener.tls import TlsMaterial
@@ -76,6 +77,7 @@ class Worker:
         self._config = config
         self._observation = Observation()
         self._registry_error = ""
+        self._oversight_error = ""
         self._bundles: dict[str, TrustBundle] = {}
         self._prepared: tuple[int, Runtime] | None = None
         self._shadow_told = 0.0
@@ -86,6 +88,7 @@ class Worker:
         await self._channel.open()
         config = self._config
         registry = app.open_registry(config)
+        oversight_store = app.open_oversight(config)
         self._cache = DecisionCache(config.policy.cache_entries)
         self._audit = audit = app.open_audit_log(config, f"worker-{self._index}")
         ledger = app.open_ledger(config)
@@ -104,7 +107,10 @@ class Worker:
             used_tokens=registry.used_tokens,
             receipts=app.receipts(config),
             sealing=(sealing := app.content_sealing(config, audit)),
+            oversight=(gate := OversightGate(audit, oversight_store, system_clock)),
         )
+        self._gate = gate
+        self._look_at_oversight()
         try:
             server = self._server(pipeline, audit, first)
             await server.start()
@@ -128,6 +134,7 @@ class Worker:
             await audit.close()
             ledger.close()
             registry.close()
+            oversight_store.close()
             self._observation.flush()
             self._channel.close()
 
@@ -243,6 +250,7 @@ class Worker:
     async def _beat(self, registry: Registry, server: ListenerServer) -> None:
         while True:
             self._look_at_registry(registry)
+            self._look_at_oversight()
             await self._pipeline.settle_late()
             self._observation.flush()
             self._flush_audit_metrics()
@@ -255,6 +263,8 @@ class Worker:
                     "requests": server.requests_under_way,
                     "audit": {"ready": self._audit.healthy, "detail": self._audit.reason},
                     "registry": {"ready": not self._registry_error, "detail": self._registry_error},
+                    "oversight": {"ready": not self._oversight_error, "detail": self._oversight_error},
+                    "stopped": sorted(self._pipeline.stops),
                     "backends": self._pipeline.runtime.balancer.snapshot(),
                     "policy_revision": self._pipeline.runtime.policies.revision,
                 }
@@ -296,6 +306,17 @@ class Worker:
             if not self._registry_error:
                 _log.error("registry-unreadable", detail=str(error))
             self._registry_error = str(error)
+
+    def _look_at_oversight(self) -> None:
+        try:
+            if self._gate.look():
+                self._pipeline.replace_stops(self._gate.stops)
+            self._oversight_error = ""
+        except UnavailableError as error:
+            # What is stopped stays so; readiness says that changes do not arrive.
+            if not self._oversight_error:
+                _log.error("oversight-unreadable", detail=error.detail)
+            self._oversight_error = error.detail
 
     def _flush_audit_metrics(self) -> None:
         metrics.AUDIT_BACKLOG.set(self._audit.backlog)

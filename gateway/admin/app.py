@@ -61,6 +61,7 @@ class Control(BaseModel):
     show_config: Callable[[], dict[str, Any]]
     inventory: Callable[[AccessControl], APIRouter]
     policy: Callable[[AccessControl], APIRouter]
+    oversight: Callable[[AccessControl], APIRouter]
     reload: Callable[[str], Awaitable[Reloaded]]
     federation: Callable[[], tuple[FederationStatus, ...]]
     refresh: Callable[[str], Awaitable[FederationStatus]]
@@ -91,6 +92,7 @@ def create_admin_app(access: AccessControl, control: Control) -> FastAPI:
 
     app.include_router(control.inventory(access))
     app.include_router(control.policy(access))
+    app.include_router(control.oversight(access))
 
     @app.get("/v1/federation", summary="Federated trust domains and their bundles", dependencies=[status_read])
     async def federation() -> list[dict[str, Any]]:

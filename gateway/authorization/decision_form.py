@@ -16,6 +16,12 @@ MAX_CACHE_SECONDS = 86_400
 MAX_REASONS = 64
 MAX_OBLIGATIONS = 16
 
+MAX_APPROVAL_SECONDS = 604_800
+"""Longest that a request for approval may stand (seconds)."""
+
+MAX_WAIT_SECONDS = 300
+"""Longest that a call may wait for a person's decision (seconds)."""
+
 _KEYS = frozenset({"allow", "reasons", "obligations", "cache_seconds"})
 _CODE = re.compile(r"[a-z][a-z0-9_]{0,63}")
 
@@ -85,11 +91,23 @@ def _check_obligation(obligation: Any) -> None:
     elif kind == "log_content_sealed":
         case = obligation.get("case", "all")
         good = obligation.keys() <= {"type", "case"} and isinstance(case, str) and 0 < len(case) <= 200
+    elif kind == "require_approval":
+        good = _good_approval(obligation)
     else:
         region = obligation.get("region")
         good = obligation.keys() == {"type", "region"} and isinstance(region, str) and region != ""
     if not good:
         raise MalformedDecisionError(f"the obligation {kind} does not have the form of the policy contract")
+
+
+def _good_approval(obligation: dict[str, Any]) -> bool:
+    valid, wait = obligation.get("valid_seconds", 1), obligation.get("wait_seconds", 0)
+    return (
+        obligation.keys() <= {"type", "valid_seconds", "wait_seconds", "four_eyes"}
+        and (type(valid) is int and 0 < valid <= MAX_APPROVAL_SECONDS)
+        and (type(wait) is int and 0 <= wait <= MAX_WAIT_SECONDS)
+        and type(obligation.get("four_eyes", False)) is bool
+    )
 
 
 def _key_difference(document: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 PolicyInput = Mapping[str, Any]
 """The input document of the policy contract (docs/architecture.md), JSON values without floats."""
 
-KNOWN_OBLIGATIONS = frozenset({"clamp_max_tokens", "route_region", "log_content_sealed"})
+KNOWN_OBLIGATIONS = frozenset({"clamp_max_tokens", "route_region", "log_content_sealed", "require_approval"})
 """Obligations this gateway can carry out. A decision with any other is a deny."""
 
 

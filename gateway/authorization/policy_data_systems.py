@@ -4,14 +4,32 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from gateway.authorization.decision_form import MAX_APPROVAL_SECONDS, MAX_WAIT_SECONDS
 from gateway.authorization.policy_data_base import Amount, Entry, Name, Region, Said, Text
+from gateway.authorization.policy_data_roles import Action
+
+
+class ApprovalTerms(Entry):
+    """On which terms calls are approved."""
+
+    valid_seconds: int = Field(
+        3600, ge=1, le=MAX_APPROVAL_SECONDS, strict=True, description="How long a request can be approved and used."
+    )
+    wait_seconds: int = Field(
+        0, ge=0, le=MAX_WAIT_SECONDS, strict=True, description="How long a call waits before it is refused."
+    )
+    four_eyes: bool = Field(False, strict=True, description="Whether two people have to approve.")
 
 
 class Oversight(BaseModel):
-    """Who oversees a system."""
+    """Who oversees a system, and what a person has to approve."""
 
     model_config = ConfigDict(extra="allow", frozen=True)
     overseers: list[Text] = []
+    approval: list[Action] = Field(
+        [], description="Actions of which a person approves every call (the obligation require_approval)."
+    )
+    approval_terms: ApprovalTerms = ApprovalTerms()
 
 
 class RiskException(Entry):

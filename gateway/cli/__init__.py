@@ -8,7 +8,23 @@ import typer
 from audit.errors import AuditError
 from compliance.errors import ComplianceError
 from gateway import __version__
-from gateway.cli import agent, audit, authority, config, entry, evidence, identity, init, policy, quota, svid, token, up
+from gateway.cli import (
+    agent,
+    approve,
+    audit,
+    authority,
+    config,
+    entry,
+    evidence,
+    identity,
+    init,
+    oversight,
+    policy,
+    quota,
+    svid,
+    token,
+    up,
+)
 from gateway.cli.output import fail
 from gateway.errors import ConfigError, GatewayError
 from identity.errors import IdentityError
@@ -26,12 +42,14 @@ app.command("up")(up.up)
 app.command("reload")(up.reload)
 app.command("verify-evidence")(evidence.verify_evidence)
 app.add_typer(agent.app, name="agent")
+app.add_typer(approve.app, name="approve")
 app.add_typer(audit.app, name="audit")
 app.add_typer(authority.app, name="authority")
 app.add_typer(config.app, name="config")
 app.add_typer(entry.app, name="entry")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(identity.app, name="identity")
+app.add_typer(oversight.app, name="oversight")
 app.add_typer(policy.app, name="policy")
 app.add_typer(quota.app, name="quota")
 app.add_typer(svid.app, name="svid")

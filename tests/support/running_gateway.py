@@ -202,12 +202,20 @@ class RunningGateway:
         """Return the end of what the gateway logged."""
         return self.log_path.read_text(errors="replace")[-6000:] if self.log_path.exists() else ""
 
-    def register(self, name: str, *, team: str = "research", kind: str = "agent", issue: bool = True) -> AgentFiles:
+    def register(
+        self,
+        name: str,
+        *,
+        team: str = "research",
+        kind: str = "agent",
+        owner: str = "ada@gateway.test",
+        issue: bool = True,
+    ) -> AgentFiles:
         """Register an identity, by its ID or its path in this trust domain; issue its certificate; let the gateway know."""
         identity = name if name.startswith("spiffe://") else f"spiffe://{self.trust_domain}/{name}"
         govctl(
             self.directory,
-            "agent", "register", identity, "--team", team, "--owner", "ada@gateway.test", "--purpose", "a test",
+            "agent", "register", identity, "--team", team, "--owner", owner, "--purpose", "a test",
             "--kind", kind,
         )  # fmt: skip
         files = AgentFiles(identity, self.directory / name.removeprefix("spiffe://").replace("/", "-"))
