@@ -97,10 +97,10 @@ def build(request: Request, world: World, parts: Sequence[Part], progress: Progr
     held = None if request.anew else commitments.latest(request.question)
     source = world.source(held.note if held is not None else None)
     place = _begin(request, source)
-    if held is None:
-        source = world.source((place.work / "checkpoint").read_bytes())
-    work = _Work(request, world, source, place, progress)
-    return work.run(parts, commitments, held)
+    with place.lock:
+        if held is None:
+            source = world.source((place.work / "checkpoint").read_bytes())
+        return _Work(request, world, source, place, progress).run(parts, commitments, held)
 
 
 def _begin(request: Request, source: Source) -> Place:

@@ -1,11 +1,12 @@
 """A package is there whole or not at all: built beside its name, named last, and packed if asked."""
 
+import fcntl
 import os
 import shutil
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import orjson
 
@@ -24,10 +25,12 @@ class Place:
     Attributes:
         final: its name: a directory, or a zip file.
         partial: where it is built.
+        lock: held while it is built, so that no two build it at once.
     """
 
     final: Path
     partial: Path
+    lock: IO[bytes] = field(repr=False)
 
     @property
     def zipped(self) -> bool:
@@ -55,26 +58,42 @@ def begin(final: Path, plan: dict[str, Any]) -> Place:
     Raises:
         ComplianceError: something has the name, or another package is unfinished there.
     """
-    place = Place(final, final.with_name(f"{final.name}.partial"))
+    partial = final.with_name(f"{final.name}.partial")
     if final.exists() or final.is_symlink():
         raise ComplianceError(f"{final} is there already; name another output, nothing is written over")
     wanted = orjson.dumps(plan, option=orjson.OPT_SORT_KEYS)
     try:
-        if place.partial.exists() or place.partial.is_symlink():
-            found = place.partial / PLAN
-            if place.partial.is_symlink() or not found.is_file() or found.read_bytes() != wanted:
+        if partial.exists() or partial.is_symlink():
+            found = partial / PLAN
+            if partial.is_symlink() or not found.is_file() or found.read_bytes() != wanted:
                 raise ComplianceError(
-                    f"{place.partial} is there and is of another package; remove it, or name another output"
+                    f"{partial} is there and is of another package; remove it, or name another output"
                 )
-            shutil.rmtree(place.tree, ignore_errors=True)
         else:
-            place.partial.mkdir(mode=0o700, parents=True)
-            (place.partial / PLAN).write_bytes(wanted)
+            partial.mkdir(mode=0o700, parents=True)
+            (partial / PLAN).write_bytes(wanted)
+        place = Place(final, partial, _locked(partial))
+        shutil.rmtree(place.tree, ignore_errors=True)
         place.work.mkdir(mode=0o700, exist_ok=True)
         place.tree.mkdir(mode=0o700)
     except OSError as error:
-        raise ComplianceError(f"{place.partial} cannot be written: {error.strerror}") from error
+        raise ComplianceError(f"{partial} cannot be written: {error.strerror}") from error
     return place
+
+
+def _locked(partial: Path) -> IO[bytes]:
+    """Return the lock of a package that is built, held.
+
+    Raises:
+        ComplianceError: another process builds it.
+    """
+    lock = (partial / ".lock").open("ab")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise ComplianceError(f"another export builds {partial} at this moment; wait for it, or name another") from None
+    return lock
 
 
 def publish(place: Place) -> None:

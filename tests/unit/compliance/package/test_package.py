@@ -306,3 +306,13 @@ def test_questions_are_told_apart() -> None:
 
 def test_the_key_in_the_package_is_the_one_that_signed(made: Path, world: World) -> None:
     assert (made / "keys/evidence.pem").read_text() == public_pem(world.key.public_key())
+
+
+def test_two_exports_do_not_build_one_package_at_once(world: World, tmp_path: Path) -> None:
+    class Second:
+        def write(self, facts: object, out: object) -> None:
+            with pytest.raises(ComplianceError, match="another export builds"):
+                make(world, tmp_path / "package")
+
+    make(world, tmp_path / "package", parts=[Second()])
+    assert (tmp_path / "package/manifest.json").exists()
