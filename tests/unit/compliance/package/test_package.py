@@ -316,3 +316,15 @@ def test_two_exports_do_not_build_one_package_at_once(world: World, tmp_path: Pa
 
     make(world, tmp_path / "package", parts=[Second()])
     assert (tmp_path / "package/manifest.json").exists()
+
+
+def test_a_stamp_of_the_envelope_lies_beside_the_manifest(made: Path, world: World, tmp_path: Path) -> None:
+    world.stamped = b"an answer of an authority"
+    try:
+        make(world, tmp_path / "package")
+    finally:
+        world.stamped = b""
+    assert (tmp_path / "package/manifest.json").read_bytes() == (made / "manifest.json").read_bytes()
+    found = Auditor(tmp_path / "package", world)()
+    assert found.code == 0, found.text
+    assert "openssl ts -verify -data manifest.dsse.json" in found.text
