@@ -19,22 +19,21 @@ from audit.export.source import Source, open_source
 from audit.log import append_once
 from audit.retention import Journal, Segment
 from audit.tlog.checkpoint import parse_checkpoint
-from audit.tlog.note import note_text, parse_verifier_key
+from audit.tlog.note import note_text
 from audit.tree.state import TreeState
 from compliance.errors import ComplianceError
 from compliance.evaluation.result import Evaluation
-from compliance.package.facts import Data, KeyFacts
+from compliance.package.facts import Data
 from compliance.package.question import Question
 from compliance.package.records import Records
-from compliance.package.signing import fingerprint, public_pem
 from compliance.package.world import Progress, Surroundings
 from gateway import __version__
 from gateway.app import checked_audit_store, open_audit_store, policy_store
-from gateway.audit_keys import VERIFIER_FILE
 from gateway.clock import NANOSECONDS, system_clock
 from gateway.config import GatewayConfig, config_digest
 from gateway.errors import ConfigError
 from gateway.evidence_key import DIRECTORY, EvidenceKey
+from gateway.evidence_public_keys import log_key, public_keys
 from gateway.policy_activation.store import Activation, PolicyStore
 from gateway.retention import JOURNAL
 
@@ -58,13 +57,11 @@ class Measures:
         extract: makes the populations.
         evaluate: decides the controls.
         register: AI systems by name, as plain data.
-        authorities: certificates of the identity authority that are trusted now.
     """
 
     extract: Extract
     evaluate: Evaluate
     register: Mapping[str, Mapping[str, Any]]
-    authorities: tuple[KeyFacts, ...] = ()
 
 
 class GatewayWorld:
@@ -131,8 +128,6 @@ class GatewayWorld:
             missing.append("Time stamps (RFC 3161): none is configured.")
         if not config.audit.copies.endpoint:
             missing.append("Locked copies of the log elsewhere: none is configured.")
-        vkey = config.audit_dir / VERIFIER_FILE
-        log_key = vkey.read_text().strip() if vkey.exists() else ""
         witnesses = config.audit.witnesses.policy_file
         return Surroundings(
             gateway=config.trust_domain,
@@ -140,8 +135,8 @@ class GatewayWorld:
             register=self._measures.register,
             policies=tuple(_policies(history, self._question)),
             bundles={(each.revision, each.data_digest): each.digest for each in history if _has(store, each.digest)},
-            keys=(*_log_keys(log_key), self._evidence_key(), *self._measures.authorities),
-            log_key=log_key,
+            keys=public_keys(config, self.key.public_key()),
+            log_key=log_key(config),
             configuration_digest=config_digest(config),
             unsafe_options=_unsafe(data, config),
             versions=_versions(),
@@ -215,10 +210,6 @@ class GatewayWorld:
                 latest = {"checkpoint": kept.note, "checkpoint.tsr": kept.response}
         return latest
 
-    def _evidence_key(self) -> KeyFacts:
-        public = self._key.private.public_key()
-        return KeyFacts("evidence", "signs packages of evidence", "Ed25519", public_pem(public), fingerprint(public))
-
 
 def _last_deleted(config: GatewayConfig) -> Segment | None:
     """Return the last segment that retention deleted; None if nothing was."""
@@ -256,19 +247,6 @@ def _policies(history: tuple[Activation, ...], question: Question) -> list[dict[
 
 def _has(store: PolicyStore, digest: str) -> bool:
     return store.path(digest).exists()
-
-
-def _log_keys(text: str) -> list[KeyFacts]:
-    return [
-        KeyFacts(
-            verifier.name,
-            "signs checkpoints of the audit log",
-            "Ed25519",
-            text,
-            sha256(verifier.public_key).hexdigest(),
-        )
-        for verifier in ([parse_verifier_key(text)] if text else [])
-    ]
 
 
 def _unsafe(data: Data, config: GatewayConfig) -> tuple[str, ...]:

@@ -184,6 +184,7 @@ def test_the_bundle_that_decided_and_the_history_are_in_the_package(world: World
 def test_keys_and_versions_are_in_the_package_and_no_secret(world: World, package: Path) -> None:
     keys = orjson.loads((package / "keys/keys.json").read_bytes())
     assert {each["use"] for each in keys} >= {"signs checkpoints of the audit log", "signs packages of evidence"}
+    assert any(each["use"] == f"authority of the trust domain {world.config.trust_domain}" for each in keys)
     assert "govgateway" in orjson.loads((package / "versions.json").read_bytes())
     for path in package.rglob("*"):
         if path.is_file():
