@@ -5,6 +5,8 @@ from hashlib import sha256
 
 from audit.tlog.errors import ProofError
 
+HASH_BYTES = 32
+
 EMPTY_ROOT = sha256(b"").digest()
 """Root of the tree without leaves."""
 
@@ -51,8 +53,7 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     """
     if not 0 <= index < size:
         raise ProofError(f"a tree of {size} leaves has no leaf {index}")
-    if len(leaf) != len(EMPTY_ROOT):
-        raise ProofError("a leaf's hash has 32 bytes")
+    _check_hashes([leaf, *proof])
     at, last, node = index, size - 1, leaf
     for sibling in proof:
         if last == 0:
@@ -85,6 +86,7 @@ def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: byt
     """
     if not 0 <= old <= new:
         raise ProofError(f"a tree of {new} leaves does not continue one of {old}")
+    _check_hashes(proof)
     if old in {0, new}:
         if proof:
             raise ProofError("the consistency proof is too long")
@@ -93,6 +95,12 @@ def verify_consistency(old: int, new: int, proof: Sequence[bytes], old_root: byt
         return
     if _climbed(old, new, proof, old_root) != (old_root, new_root):
         raise ProofError("the consistency proof leads to other roots")
+
+
+def _check_hashes(hashes: Sequence[bytes]) -> None:
+    """Refuse what is no hash: of two neighbours that are not, the border could be moved, and their parent stay."""
+    if any(len(each) != HASH_BYTES for each in hashes):
+        raise ProofError(f"a hash in a proof has {HASH_BYTES} bytes")
 
 
 def _climbed(old: int, new: int, proof: Sequence[bytes], old_root: bytes) -> tuple[bytes, bytes]:

@@ -1,15 +1,17 @@
 """Proofs of one entry as text (C2SP tlog-proof): index, inclusion proof, and the checkpoint that it leads to."""
 
+import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from audit.tlog.checkpoint import Checkpoint, parse_checkpoint
 from audit.tlog.errors import NoteError, ProofError
-from audit.tlog.merkle import verify_inclusion
+from audit.tlog.merkle import HASH_BYTES, verify_inclusion
 from audit.tlog.note import NoteVerifier, OpenedNote, open_note
 
 _HEADER = "c2sp.org/tlog-proof@v1"
+_INDEX = re.compile("0|[1-9][0-9]{0,18}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +59,13 @@ def parse_proof(text: bytes) -> LogProof:
     if not rest or not rest[0].startswith("index "):
         raise ProofError("a proof names the index of its entry")
     index = rest.pop(0).removeprefix("index ")
-    if not (index.isascii() and index.isdigit()) or (index != "0" and index[0] == "0") or len(index) > 19:
+    if not _INDEX.fullmatch(index):
         raise ProofError(f"{index[:40]!r} is no index")
     if len(rest) > 63:
         raise ProofError("the inclusion proof is too long")
     hashes = tuple(_base64(line) for line in rest)
-    if any(len(each) != 32 for each in hashes):
-        raise ProofError("a hash of the inclusion proof has not 32 bytes")
+    if any(len(each) != HASH_BYTES for each in hashes):
+        raise ProofError(f"a hash of the inclusion proof has {HASH_BYTES} bytes")
     return LogProof(int(index), hashes, note, extra)
 
 

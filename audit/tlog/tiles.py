@@ -6,7 +6,6 @@ beyond the size belongs to no checkpoint and is written again.
 """
 
 import os
-import re
 import secrets
 import shutil
 from collections.abc import Sequence
@@ -15,14 +14,24 @@ from pathlib import Path
 from typing import Protocol
 
 from audit.tlog.errors import TileMissingError
-from audit.tlog.merkle import EMPTY_ROOT, node_hash, root_of
+from audit.tlog.merkle import EMPTY_ROOT, HASH_BYTES, node_hash, root_of
+
+__all__ = [
+    "HASH_BYTES",
+    "MAX_ENTRY_BYTES",
+    "WIDTH",
+    "DirectoryTiles",
+    "TileStorage",
+    "TileTree",
+    "encode_entries",
+    "entries_path",
+    "parse_entries",
+    "tile_path",
+]
 
 WIDTH = 256
-HASH_BYTES = 32
 _HEIGHT = 8
 MAX_ENTRY_BYTES = 65_535
-
-_PATH = re.compile(r"(checkpoint|tile/(entries|[0-9]{1,2})/(x[0-9]{3}/)*[0-9]{3}(\.p/[0-9]{1,3})?)")
 
 
 def tile_path(level: int, index: int, width: int = WIDTH) -> str:
@@ -33,11 +42,6 @@ def tile_path(level: int, index: int, width: int = WIDTH) -> str:
 def entries_path(index: int, width: int = WIDTH) -> str:
     """Return the path of a bundle of entries."""
     return f"tile/entries/{_numbered(index, width)}"
-
-
-def is_tile_path(path: str) -> bool:
-    """Whether a path is one that a tree of tiles serves."""
-    return _PATH.fullmatch(path) is not None
 
 
 def encode_entries(entries: Sequence[bytes]) -> bytes:
@@ -55,14 +59,17 @@ def parse_entries(bundle: bytes) -> list[bytes]:
     """Return the entries of a bundle.
 
     Raises:
-        ValueError: it is cut short.
+        ValueError: it is cut short, or has more entries than a tile has hashes.
     """
-    entries, at = [], 0
+    entries: list[bytes] = []
+    at = 0
     while at < len(bundle):
         length = int.from_bytes(bundle[at : at + 2], "big")
         entry = bundle[at + 2 : at + 2 + length]
         if at + 2 > len(bundle) or len(entry) != length:
             raise ValueError("the bundle of entries is cut short")
+        if len(entries) == WIDTH:
+            raise ValueError(f"a bundle has at most {WIDTH} entries")
         entries.append(entry)
         at += 2 + length
     return entries
@@ -264,21 +271,22 @@ class TileTree:
         return root_of(tile[offset : offset + (1 << inner)])
 
     def _read_full(self, level: int, number: int) -> list[bytes]:
-        return _hashes(self._storage.read(tile_path(level, number)), WIDTH, tile_path(level, number))
+        path = tile_path(level, number)
+        return _hashes(self._storage.read(path), WIDTH, path)
 
     def _tile(self, level: int, number: int, width: int) -> list[bytes]:
         """Read a partial tile; one that has become full since holds the same hashes first."""
         path = tile_path(level, number, width)
         try:
-            return _hashes(self._storage.read(path), width, path)
+            data = self._storage.read(path)
         except TileMissingError:
-            path = tile_path(level, number)
-            return _hashes(self._storage.read(path), width, path)
+            return self._read_full(level, number)[:width]
+        return _hashes(data, width, path)
 
 
 def _hashes(data: bytes, width: int, path: str) -> list[bytes]:
-    if len(data) < width * HASH_BYTES or len(data) % HASH_BYTES:
-        raise TileMissingError(f"{path} is cut short")
+    if len(data) != width * HASH_BYTES:
+        raise TileMissingError(f"{path} has {len(data):,} bytes, not the {width * HASH_BYTES:,} of its hashes")
     return [data[n * HASH_BYTES : (n + 1) * HASH_BYTES] for n in range(width)]
 
 

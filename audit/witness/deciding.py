@@ -101,7 +101,7 @@ def _kept(note: bytes, opened: OpenedNote, lines: Sequence[str]) -> bytes:
     own: dict[tuple[str, bytes], str] = {}
     for line in parse_note(note)[1]:
         if (line.name, line.key_id) in verified:
-            own.setdefault((line.name, line.key_id), str(line))  # of two lines by one key the first was verified
+            own.setdefault((line.name, line.key_id), str(line))  # of two lines by one key the first stays
     return opened.text + b"\n" + "".join(f"{line}\n" for line in (*own.values(), *lines)).encode()
 
 

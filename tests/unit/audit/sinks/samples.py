@@ -15,7 +15,7 @@ TIME_NS = 1_800_000_000_123_456_789
 CHAIN_FIELDS = {"v", "log", "chain", "seq", "prev", "event_id", "time", "type"}
 
 _TEXTS = (
-    "a text", "0", "ab" * 32, "01a20abe-c107-7000-902a-3d1d82138079", "example.org/audit", "worker-0",
+    "a text", "0", "ab" * 32, "01a20abe-c107-7000-902a-3d1d82138079", "example.org/audit", "worker-0", "1.3",
 )  # fmt: skip
 
 

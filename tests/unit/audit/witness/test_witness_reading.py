@@ -41,12 +41,18 @@ def test_the_latest_checkpoint_has_the_signatures_of_log_and_witness_and_nobody_
     assert len(parse_note(answer.body)[1]) == 2
 
 
-def test_a_second_line_that_claims_to_be_the_logs_is_not_passed_on(rules):
+def test_a_second_line_that_claims_to_be_the_logs_spoils_the_request_and_a_repeated_one_is_kept_once(rules):
     good = note(1)
-    forged = note(2).splitlines()[-1] + b"\n"
-    assert rules.add_checkpoint(format_request(0, [], good + forged)).status == 200
-    assert rules.checkpoint(HASH).body.startswith(good)
-    assert forged not in rules.checkpoint(HASH).body
+    own, forged = (each.splitlines()[-1] + b"\n" for each in (good, note(2)))
+    assert rules.add_checkpoint(format_request(0, [], good + forged)).status == 403
+    assert rules.checkpoint(HASH).status == 404
+    assert rules.add_checkpoint(format_request(0, [], good + own)).status == 200
+    assert rules.checkpoint(HASH).body.count(own) == 1
+
+
+def test_a_size_that_no_integer_is_made_of_is_refused(rules):
+    body = format_request(0, [], note(1)).replace(b"\n1\n", b"\n" + b"9" * 5000 + b"\n", 1)
+    assert rules.add_checkpoint(body).status == 400
 
 
 @pytest.mark.parametrize("origin", [ORIGIN, "example.org/unknown"])
