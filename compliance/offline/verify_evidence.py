@@ -403,6 +403,8 @@ class Checkpoint:
             raise WrongError("the checkpoint is not UTF-8") from None
         if len(lines) < 4 or lines[-1] or not all(lines[:-1]) or not re.fullmatch("0|[1-9][0-9]{0,18}", lines[1]):
             raise WrongError("it is no checkpoint")
+        if any(c < " " for line in (*lines, *below) for c in line):
+            raise WrongError("the checkpoint has control characters")
         self.origin, self.size, self.root = lines[0], int(lines[1]), unbase64(lines[2])
         if len(self.root) != 32:
             raise WrongError("the root in the checkpoint is not a hash")
@@ -579,10 +581,12 @@ class Proof:
 
 
 def unbase64(text: str) -> bytes:
+    """Return what base64 says; nothing where it is none, or not the one way to write it."""
     try:
-        return base64.b64decode(text, validate=True)
+        raw = base64.b64decode(text, validate=True)
     except ValueError:
         return b""
+    return raw if base64.b64encode(raw).decode() == text else b""
 
 
 # Samples
