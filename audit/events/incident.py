@@ -71,7 +71,7 @@ class IncidentReported(Record):
     to: Text = Field(description="The authority.")
     reported_at: Count = Field(description="UNIX seconds.")
     deadline: Count = Field(description="UNIX seconds.")
-    in_time: bool
+    in_time: bool = Field(description="Whether this report, or an earlier one of the same duty, was in time.")
     complete: bool
     reference: Text = absent("The authority's or one's own reference of the report.")
     late_cause: Text = absent("Why it was late.")

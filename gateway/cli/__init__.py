@@ -17,6 +17,7 @@ from gateway.cli import (
     entry,
     evidence,
     identity,
+    incident,
     init,
     oversight,
     policy,
@@ -49,6 +50,7 @@ app.add_typer(config.app, name="config")
 app.add_typer(entry.app, name="entry")
 app.add_typer(evidence.app, name="evidence")
 app.add_typer(identity.app, name="identity")
+app.add_typer(incident.app, name="incident")
 app.add_typer(oversight.app, name="oversight")
 app.add_typer(policy.app, name="policy")
 app.add_typer(quota.app, name="quota")

@@ -14,6 +14,9 @@ class Compliance(Section):
     attestations: Path | None = Field(
         None, description="Directory with what people state beside the log (YAML); none: nothing is stated."
     )
+    incident_duties: Path | None = Field(
+        None, description="Further classes of incident and duties to report, beside those that come along (YAML)."
+    )
     secret_max_age_days: int = Field(
         90, ge=1, le=3650, description="How old a credential of this configuration may become, days."
     )
