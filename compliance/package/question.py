@@ -26,6 +26,7 @@ class Question:
         real_names: personal columns hold real names.
         samples: how many rows of each population, and leaves of the window, a seed draws.
         inputs: SHA-256 (hex) of what is measured against, by name: catalogue, register, attestations.
+        controls: identifiers of the controls asked for; empty for all of the frameworks.
     """
 
     log: str
@@ -35,10 +36,12 @@ class Question:
     real_names: bool = False
     samples: int = SAMPLES
     inputs: Mapping[str, str] = field(default_factory=dict)
+    controls: tuple[str, ...] = ()
 
     def document(self) -> dict[str, Any]:
         """Return it as plain data."""
         return {
+            "controls": list(self.controls),
             "frameworks": list(self.frameworks),
             "from": str(self.period.first),
             "inputs": dict(self.inputs),
