@@ -17,6 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.canonical import canonical
+from audit.events import EVENTS
 from audit.tlog.note import CosignatureSigner, add_signature_lines, note_text
 from compliance.offline import verify_evidence
 from compliance.package.merkle import RootHasher
@@ -573,3 +574,7 @@ def test_the_envelope_is_checked_over_exactly_its_payload(auditor: Auditor) -> N
     found = auditor()
     assert found.code == 1
     assert "is not signed by the evidence key" in found.text
+
+
+def test_every_type_that_is_traced_is_a_type_of_records() -> None:
+    assert set(verify_evidence.TRACED) <= set(EVENTS)
