@@ -75,5 +75,5 @@ async def drill(
         "milliseconds": result.milliseconds,
         **({"peer": peer} if peer is not None else {}),
     }
-    await asyncio.to_thread(record, "oversight.drilled", fields)
+    await asyncio.to_thread(lambda: record("oversight.drilled", fields))
     return result

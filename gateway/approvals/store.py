@@ -22,7 +22,7 @@ _FIND = """
 SELECT * FROM approvals
 WHERE principal = ? AND delegation = ? AND action = ? AND resource_type = ? AND resource = ? AND operation = ?
   AND system = ? AND digest = ? AND used_ns = 0 AND expires_ns > ? AND state != 'void'
-ORDER BY requested_ns DESC LIMIT 1
+ORDER BY requested_ns DESC, approval_id DESC LIMIT 1
 """
 _INSERT = """
 INSERT INTO approvals (

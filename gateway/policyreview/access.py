@@ -128,5 +128,7 @@ def _obligation(obligation: Mapping[str, Any]) -> str:
             return f"in the region {obligation['region']}"
         case "log_content_sealed":
             return "content kept sealed"
+        case "require_approval":
+            return "approved by two people" if obligation.get("four_eyes") else "approved by a person"
         case other:
             return str(other)

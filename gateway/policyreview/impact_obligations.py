@@ -1,4 +1,4 @@
-"""Obligations that change where both revisions allow a call: bounds on tokens, and regions."""
+"""Obligations that change where both revisions allow a call: bounds on tokens, regions, and a person's approval."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -8,7 +8,7 @@ from gateway.policyreview.replay import Replayed
 
 TIGHTER, LOOSER, MOVED = "tighter", "looser", "moved"
 
-_FIELDS = {"clamp_max_tokens": "max_tokens", "route_region": "region"}
+_FIELDS = {"clamp_max_tokens": "max_tokens", "route_region": "region", "require_approval": "type"}
 
 _Key = tuple[str, str, str, str, int | str | None, int | str | None]
 
@@ -19,8 +19,8 @@ class ObligationChange:
 
     Attributes:
         principal: SPIFFE ID of the caller.
-        type: `clamp_max_tokens` or `route_region`.
-        before, after: the bound (tokens), or the region; None for no such obligation.
+        type: `clamp_max_tokens`, `route_region` or `require_approval`.
+        before, after: the bound (tokens), the region, or `require_approval`; None for no such obligation.
         direction: `tighter`, `looser`, or `moved` to another region.
         decisions: how many recorded decisions.
         tokens: tokens charged for them.

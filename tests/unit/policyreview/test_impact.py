@@ -96,6 +96,14 @@ def test_a_lower_clamp_is_a_tighter_obligation_and_no_flip(assessed: Assess) -> 
         assert report.flips == ()
 
 
+def test_an_approval_that_is_newly_asked_for_is_a_tighter_obligation(assessed: Assess) -> None:
+    both = '"obligations": array.concat(clamps, [{"type": "require_approval"}]),'
+    with_approval = revision(rego=REGO.replace('"obligations": clamps,', both))
+    for base, candidate, direction in ((BASE, with_approval, TIGHTER), (with_approval, BASE, LOOSER)):
+        (change,) = assessed(base, candidate, recorded(call())).obligations
+        assert (change.type, change.direction) == ("require_approval", direction)
+
+
 def test_limits_are_reported_for_the_principals_they_count(assessed: Assess) -> None:
     candidate = revision({"limits": {"quota": [{"name": "all", "scope": "agent", "tokens_per_day": 10}, {"name": "sales", "scope": "team", "match": {"team": "sales"}, "concurrent_streams": 2}]}})  # fmt: skip
     report = assessed(BASE, candidate, recorded(call()), recorded(call("bob", team="sales")))
