@@ -24,7 +24,7 @@ from audit.event_id import uuid7
 from audit.log import AuditLog
 from gateway import records
 from gateway.approvals.gate import OversightGate, check_not_stopped, stopped
-from gateway.approvals.model import Stop, Terms, demanded
+from gateway.approvals.model import Stop, demanded
 from gateway.authorization.engine import Decision
 from gateway.authorization.shadow import Shadow
 from gateway.charging import Charging
@@ -213,12 +213,13 @@ class Pipeline:
         _check_allowed(decision, runtime)
         if self.stops:
             check_not_stopped(self.stops, exchange)
-        if (terms := demanded(decision)) is not None:
-            await self._approve(exchange, runtime, terms)
+        if decision.needs_approval:
+            await self._approve(exchange, runtime, decision)
 
-    async def _approve(self, exchange: Exchange, runtime: Runtime, terms: Terms) -> None:
+    async def _approve(self, exchange: Exchange, runtime: Runtime, decision: Decision) -> None:
         """Let the call go on only if a person approved it."""
-        if self._oversight is None:
+        terms = demanded(decision)
+        if self._oversight is None or terms is None:
             raise UnavailableError("Nobody can approve calls at this gateway.", code="oversight_unavailable")
         exchange.terms = terms
         await self._oversight.obtain(exchange, terms, runtime, lambda: self.agents)

@@ -20,12 +20,20 @@ class Decision:
         reasons: stable reason codes; for a deny at least one.
         obligations: what the gateway has to do, each with a `type` of `KNOWN_OBLIGATIONS`.
         cache_seconds: how long the decision may be reused for an identical input (seconds, 0: never).
+        needs_approval: whether one of the obligations is `require_approval`. Looked for once, since a decision is
+            reused for many calls.
     """
 
     allow: bool
     reasons: tuple[str, ...] = ()
     obligations: tuple[Mapping[str, Any], ...] = ()
     cache_seconds: int = 0
+    needs_approval: bool = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        """Look through the obligations."""
+        needs = any(each["type"] == "require_approval" for each in self.obligations)
+        object.__setattr__(self, "needs_approval", needs)
 
 
 @dataclass(frozen=True, slots=True)

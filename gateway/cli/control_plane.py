@@ -51,11 +51,14 @@ class ControlPlane:
                 "proven by its certificate."
             )
         self._directory = identity
+        self._gateway_id = ""
         if not gateway:
-            admin = load_config(config).admin
-            if not admin.enabled:
+            loaded = load_config(config)
+            if not loaded.admin.enabled:
                 fail("the configuration has no control plane (admin.enabled); decisions need it.")
-            gateway = f"https://{admin.address}:{admin.port}"
+            gateway = f"https://{loaded.admin.address}:{loaded.admin.port}"
+            if loaded.identity.source == "spire":
+                self._gateway_id = loaded.identity.spire.spiffe_id
         self._gateway = gateway.rstrip("/")
 
     def get(self, *path: str, query: str = "") -> Any:
@@ -90,7 +93,7 @@ class ControlPlane:
         try:
             own = _spiffe_id(chain.read_bytes())
             bundle = load_bundle(own.trust_domain.name, self._directory / "bundle.pem")
-            server = SpiffeId.parse(f"spiffe://{own.trust_domain.name}{GATEWAY_PATH}")
+            server = SpiffeId.parse(self._gateway_id or f"spiffe://{own.trust_domain.name}{GATEWAY_PATH}")
             context, inspect = spiffe_tls(server, {own.trust_domain.name: bundle}, now())
             context.load_cert_chain(chain, key)
         except (OSError, ValueError, ssl.SSLError) as error:

@@ -1,5 +1,7 @@
 """The obligation: its form, its defaults, and the strictest of several."""
 
+import pickle
+
 import pytest
 
 from gateway.approvals.model import Terms, demanded
@@ -51,3 +53,12 @@ def test_of_those_of_several_links_the_strictest_terms_hold():
 def test_another_form_is_a_deny(more):
     with pytest.raises(MalformedDecisionError):
         decided({**ASKED, **more})
+
+
+def test_a_decision_knows_whether_it_asks_for_an_approval_however_it_came_about():
+    asking = decided(ASKED)
+    assert asking.needs_approval
+    assert intersection([decided(), asking]).needs_approval
+    assert not decided({"type": "route_region", "region": "eu"}).needs_approval
+    assert pickle.loads(pickle.dumps(asking)).needs_approval  # noqa: S301 - made a moment ago
+    assert asking == Decision(allow=True, obligations=(ASKED,))
