@@ -113,7 +113,7 @@ def _trainings(name: str, system: AiSystem, today: date) -> Iterator[Remark]:
         if training.person not in overseers:
             says = f"{training.person!r} is trained and not among the overseers"
             yield Remark("warning", name, "oversight.training", says)
-        if training.valid_until < training.on:
+        if training.valid_until < training.date:
             says = f"the training of {training.person!r} ends before it begins"
             yield Remark("error", name, "oversight.training", says)
     for person in sorted(overseers):

@@ -1,6 +1,6 @@
 """The form of an entry of the register: what AI Act and GDPR want to know of a system, beyond what rules read."""
 
-from datetime import date
+import datetime
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
@@ -14,7 +14,7 @@ Role = Literal["provider", "deployer", "importer", "distributor", "product-manuf
 
 def _day(value: str) -> str:
     try:
-        if date.fromisoformat(value).isoformat() == value:
+        if datetime.date.fromisoformat(value).isoformat() == value:
             return value
     except ValueError:
         pass
@@ -45,7 +45,7 @@ class Document(Part):
 class Screening(Part):
     """That the system was held against the prohibited practices of Article 5."""
 
-    on: Day
+    date: Day
     by: Said
     reference: Reference | None = None
 
@@ -84,7 +84,7 @@ class Training(Part):
 
     person: Said = Field(description="The overseer, as in oversight.overseers.")
     reference: Reference
-    on: Day
+    date: Day
     valid_until: Day
 
 

@@ -1,0 +1,1 @@
+"""What makes rows of records, a module for each subject."""
