@@ -23,6 +23,7 @@ from audit.tlog.note import note_text
 from audit.tree.state import TreeState
 from compliance.errors import ComplianceError
 from compliance.evaluation.result import Evaluation
+from compliance.package.errors import RefusedError
 from compliance.package.facts import Data
 from compliance.package.question import Question
 from compliance.package.records import Records
@@ -109,7 +110,7 @@ class GatewayWorld:
         """Return the populations.
 
         Raises:
-            ComplianceError: retention deleted records of the period.
+            RefusedError: retention deleted records of the period.
         """
         self._size = source.checkpoint.size
         self._refuse_deleted(source)
@@ -197,7 +198,7 @@ class GatewayWorld:
             first = records.at(end) if end < source.checkpoint.size else None
         if first is None or first.time_ns > self._question.period.start_ns:
             since = time.strftime("%Y-%m-%d", time.gmtime((first.time_ns if first else 0) // NANOSECONDS))
-            raise ComplianceError(
+            raise RefusedError(
                 f"the period begins before what the log still has: retention deleted records from before {since}. "
                 "Ask for a period that begins after that day"
             )

@@ -19,12 +19,13 @@ from audit.tlog.tiles import TileTree
 from compliance.errors import ComplianceError
 from compliance.package.committing import COMMITMENT, Commitments, Held, commitment
 from compliance.package.covering import coverage
+from compliance.package.errors import RefusedError
 from compliance.package.facts import CheckpointFacts, Commitment, Data, Facts
 from compliance.package.output import Output
 from compliance.package.part import Part
 from compliance.package.plain import evaluation_document, readme
 from compliance.package.pseudonyms import PseudonymousData, Pseudonyms
-from compliance.package.publishing import Place, begin, publish
+from compliance.package.publishing import Place, begin, discard, publish
 from compliance.package.question import MAX_SEED_BYTES, Question
 from compliance.package.reconciling import ipe_document, make_ipe
 from compliance.package.records import Records
@@ -100,7 +101,11 @@ def build(request: Request, world: World, parts: Sequence[Part], progress: Progr
     with place.lock:
         if held is None:
             source = world.source((place.work / "checkpoint").read_bytes())
-        return _Work(request, world, source, place, progress).run(parts, commitments, held)
+        try:
+            return _Work(request, world, source, place, progress).run(parts, commitments, held)
+        except RefusedError:
+            discard(place)
+            raise
 
 
 def _begin(request: Request, source: Source) -> Place:
@@ -199,7 +204,7 @@ class _Work:
         """Return the commitment, made now if there is none: on record, and covered by a signed checkpoint."""
         if held is not None:
             if held.content != content:
-                raise ComplianceError(
+                raise RefusedError(
                     "what is extracted now is not what was committed to for this question; the program or its data "
                     "changed since. Ask with --anew for a new commitment"
                 )
@@ -350,23 +355,23 @@ def refuse(data: Data, question: Question) -> None:
     """Refuse what no package can be of.
 
     Raises:
-        ComplianceError: the period has no records, or the log contradicts the register.
+        RefusedError: the period has no records, or the log contradicts the register.
     """
     first, end = data.window()
     if first >= end:
-        raise ComplianceError(f"the log {question.log} has no records of {question.period}; there is nothing to show")
+        raise RefusedError(f"the log {question.log} has no records of {question.period}; there is nothing to show")
     if "models" not in data.populations:
         return
     unlisted = sorted(
         {
             (str(row["system"]), str(row["model"]))
             for row in data.rows("models", question.system)
-            if row["listed"] is False
+            if row["listed"] is False and row["system"]
         }
     )
     if unlisted:
         names = "; ".join(f"{system or '(no system)'}: {model}" for system, model in unlisted)
-        raise ComplianceError(
+        raise RefusedError(
             f"the register contradicts the log: these models answered calls and are not listed: {names}. Add them to "
             "the register, or find out who let them answer"
         )
@@ -374,7 +379,7 @@ def refuse(data: Data, question: Question) -> None:
 
 def _refuse_uncovered(uncovered: Sequence[tuple[str, str]], question: Question) -> None:
     if len({day for day, _ in uncovered}) >= sum(1 for _ in question.period.days()):
-        raise ComplianceError(
+        raise RefusedError(
             f"no day of {question.period} is covered by the log {question.log}: {uncovered[0][0]}: {uncovered[0][1]}"
         )
 

@@ -96,6 +96,11 @@ def _locked(partial: Path) -> IO[bytes]:
     return lock
 
 
+def discard(place: Place) -> None:
+    """Take away what was begun."""
+    shutil.rmtree(place.partial, ignore_errors=True)
+
+
 def publish(place: Place) -> None:
     """Give a whole package its name.
 

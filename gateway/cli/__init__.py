@@ -16,6 +16,7 @@ from gateway.cli import (
     config,
     entry,
     evidence,
+    evidence_export,
     identity,
     incident,
     init,
@@ -41,6 +42,7 @@ app = typer.Typer(
 app.command("init")(init.init)
 app.command("up")(up.up)
 app.command("reload")(up.reload)
+app.command("export-evidence")(evidence_export.export_evidence)
 app.command("verify-evidence")(evidence.verify_evidence)
 app.add_typer(agent.app, name="agent")
 app.add_typer(approve.app, name="approve")
