@@ -48,7 +48,7 @@ def coverage(facts: Facts, stand_ins: Iterable[str] = ()) -> bytes:
         lines,
         "What a person has to supply and did not",
         (
-            f"{each.framework} {each.control.id}: {person.asks} ({person.status})"
+            f"{each.framework} {each.control.id}{_of(each.system)}: {person.asks} ({person.status})"
             for each in controls
             if each.status != "not-applicable"
             for person in each.person
@@ -102,7 +102,11 @@ def _missing(facts: Facts) -> Iterable[str]:
         )
 
 
+def _of(system: str) -> str:
+    return f", {system}" if system else ""
+
+
 def _section(lines: list[str], title: str, texts: Iterable[str]) -> None:
     lines += ["", f"## {title}", ""]
-    found = list(texts)
+    found = list(dict.fromkeys(texts))
     lines += [f"- {' '.join(text.split())}" for text in found] or ["Nothing."]

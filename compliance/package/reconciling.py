@@ -12,7 +12,7 @@ from compliance.package.writing import WrittenPopulation, columns_of
 
 _COUNTED: tuple[tuple[str, str, str, str], ...] = (
     (
-        "calls decided by the policies",
+        "calls on record",
         "SELECT count(*) FROM calls WHERE leaf >= 0",
         "SELECT sum(requests) FROM counts",
         "the gateway's own counter of requests (gateway.counts)",
@@ -89,7 +89,7 @@ def _reconciled(data: Data, name: str, leaves: Mapping[str, int]) -> list[Reconc
         other = sum(leaves.get(kind, 0) for kind in types)
         found.append(
             Reconciled(
-                f"rows with a {column}, of all systems",
+                f"rows whose {column} is known, of all systems",
                 rows,
                 other,
                 f"leaves of the types {', '.join(types)} in the tree",

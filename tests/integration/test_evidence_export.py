@@ -112,8 +112,8 @@ def test_calls_are_as_many_as_the_log_has(package: Path) -> None:
     assert len(calls) == 20
     blocks = orjson.loads((package / "populations/ipe.json").read_bytes())
     differences = {each["what"]: each["difference"] for each in blocks["calls"]["reconciliation"]}
-    assert differences["rows with a leaf, of all systems"] == 0
-    assert differences["rows with a outcome_leaf, of all systems"] == 0
+    assert differences["rows whose leaf is known, of all systems"] == 0
+    assert differences["rows whose outcome_leaf is known, of all systems"] == 0
 
 
 def test_an_export_again_and_a_zip_file_are_of_the_same_bytes(

@@ -160,9 +160,9 @@ def test_the_block_of_a_population_compares_it_with_the_leaves(made: Path) -> No
     assert blocks["calls"]["window"] == ["2027-01-15T00:00:00Z", "2027-01-17T00:00:00Z"]
     assert "WHERE system = :system" in blocks["calls"]["query"]
     by_leaf = {each["what"]: each for each in blocks["calls"]["reconciliation"]}
-    assert by_leaf["rows with a leaf, of all systems"]["difference"] == 0
-    assert by_leaf["rows with a leaf, of all systems"]["other"] == 61
-    assert by_leaf["rows with a outcome_leaf, of all systems"]["other"] == 50
+    assert by_leaf["rows whose leaf is known, of all systems"]["difference"] == 0
+    assert by_leaf["rows whose leaf is known, of all systems"]["other"] == 61
+    assert by_leaf["rows whose outcome_leaf is known, of all systems"]["other"] == 50
 
 
 def test_what_is_refused_leaves_nothing_behind(world: World, tmp_path: Path) -> None:
