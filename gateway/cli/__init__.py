@@ -24,6 +24,7 @@ from gateway.cli import (
     policy,
     quota,
     svid,
+    system,
     token,
     up,
 )
@@ -57,6 +58,7 @@ app.add_typer(oversight.app, name="oversight")
 app.add_typer(policy.app, name="policy")
 app.add_typer(quota.app, name="quota")
 app.add_typer(svid.app, name="svid")
+app.add_typer(system.app, name="system")
 app.add_typer(token.app, name="token")
 
 
