@@ -47,7 +47,7 @@ class Inventory:
         self._around = around
         self._identities: dict[str, _Identity] = {}
         self._reviews: dict[str, _Review] = {}
-        self._revoked: dict[tuple[str, str], dict[str, Value]] = {}
+        self._revoked: dict[tuple[str, str], list[dict[str, Value]]] = {}
 
     def take(self, entry: Entry) -> None:
         """Take a record."""
@@ -81,8 +81,9 @@ class Inventory:
             self._tell(name, identity)
         for name, review in self._reviews.items():
             self._tell_review(name, review)
-        for row in self._revoked.values():
-            self._give(row)
+        for rows in self._revoked.values():
+            for row in rows:
+                self._give(row)
 
     def _register(self, entry: Entry) -> None:
         document = entry.document
@@ -115,10 +116,8 @@ class Inventory:
             known.reviewed_ns = entry.time_ns
 
     def _revoke(self, entry: Entry, kind: str, subject: str) -> None:
-        if (kind, subject) in self._revoked:
-            return  # it is already; the first counts
         document = entry.document
-        self._revoked[kind, subject] = {
+        row: dict[str, Value] = {
             **base_of(entry),
             "kind": kind,
             "subject": subject,
@@ -128,10 +127,10 @@ class Inventory:
             "accepted_after": 0,
             "seconds_to_last_accepted_call": 0,
         }
+        self._revoked.setdefault((kind, subject), []).append(row)
 
     def _lift(self, entry: Entry, kind: str, subject: str) -> None:
-        row = self._revoked.pop((kind, subject), None)
-        if row is not None:
+        for row in self._revoked.pop((kind, subject), ()):
             row["lifted_at"] = entry.time_ns
             self._give(row)
 
