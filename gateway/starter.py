@@ -1,7 +1,7 @@
-"""The starter policies that `govctl init` copies, and the one change it makes to them."""
+"""The starter policies that `govctl init` copies, and the two changes it makes to them."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from importlib.resources import files
 from pathlib import Path
@@ -28,3 +28,21 @@ def allow_models(policies: Path, names: Sequence[str]) -> None:
         before = f"resources: [{', '.join(granted)}]"
         after = f"resources: [{', '.join([*granted, *(json.dumps(name) for name in missing)])}]"
         path.write_text(text.replace(before, after, 1))
+
+
+def register_models(policies: Path, models: Iterable[tuple[str, str]]) -> None:
+    """List models, each with its AI system, in the register of the copy of the policies in `policies`.
+
+    Version and provider are for a person to fill in: evidence names them as they stand there.
+    """
+    path = policies / "govgateway" / "systems" / "data.yaml"
+    text = path.read_text()
+    register = yaml.safe_load(text)
+    by_system: dict[str, list[str]] = {}
+    for name, system in models:
+        if system in register and name not in register[system].get("models", {}):
+            by_system.setdefault(system, []).append(name)
+    for system, names in by_system.items():
+        listed = "".join(f"    {json.dumps(name)}: {{version: not said, provider: not said}}\n" for name in names)
+        text = text.replace(f"\n{system}:\n", f"\n{system}:\n  models:\n{listed}", 1)
+    path.write_text(text)

@@ -16,7 +16,7 @@ from gateway.cli.acting import operator
 from gateway.cli.output import fail, say
 from gateway.clock import system_clock
 from gateway.config import load_config
-from gateway.starter import allow_models, starter_policies
+from gateway.starter import allow_models, register_models, starter_policies
 from identity.authority import authority_dir, create_trust_domain
 from identity.keys import SealedKeyManager
 from identity.sealing import generate_seal_key, write_private
@@ -74,6 +74,7 @@ def init(
     )
     shutil.copytree(starter_policies(), policies)
     allow_models(policies, [entry.name for entry in models])
+    register_models(policies, [(entry.name, entry.system or "assistant") for entry in models])
     key = generate_seal_key()
     write_private(seal_key, b64encode(key) + b"\n")
     try:

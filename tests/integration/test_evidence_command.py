@@ -72,10 +72,6 @@ def world(example_backend: str, tmp_path_factory: pytest.TempPathFactory) -> Ite
     bound = yaml.safe_load(bindings.read_text())
     bound[f"spiffe://{running.trust_domain}/operator/auditor"] = ["auditor"]
     bindings.write_text(yaml.safe_dump(bound))
-    systems = running.directory / "policies/govgateway/systems/data.yaml"
-    listed = yaml.safe_load(systems.read_text())
-    listed["assistant"]["models"] = {"example-chat": {"version": "1", "provider": "a test"}}
-    systems.write_text(yaml.safe_dump(listed))
     running.start()
     agent = running.register("agent/researcher")
     govctl(

@@ -28,6 +28,10 @@ def gateway(example_backend: str, tmp_path_factory: pytest.TempPathFactory) -> I
     bound = yaml.safe_load(bindings.read_text())
     bound[f"spiffe://{running.trust_domain}/operator/auditor"] = ["auditor"]
     bindings.write_text(yaml.safe_dump(bound))
+    systems = running.directory / "policies/govgateway/systems/data.yaml"
+    listed = yaml.safe_load(systems.read_text())
+    del listed["assistant"]["models"]
+    systems.write_text(yaml.safe_dump(listed))
     running.start()
     agent = running.register("agent/researcher")
     account = operator().removeprefix("operator:")
@@ -41,8 +45,6 @@ def gateway(example_backend: str, tmp_path_factory: pytest.TempPathFactory) -> I
             client.post("/chat/completions", json={"model": model, "messages": [{"role": "user", "content": "hi"}]})
     time.sleep(2)  # a checkpoint covers the calls
     REFUSED.append(export(running, running.directory / "contradicting", check=False))
-    systems = running.directory / "policies/govgateway/systems/data.yaml"
-    listed = yaml.safe_load(systems.read_text())
     listed["assistant"]["models"] = {"example-chat": {"version": "1", "provider": "a test"}}
     systems.write_text(yaml.safe_dump(listed))
     govctl(running.directory, "reload")

@@ -1,14 +1,19 @@
 """The catalogue that comes along is sound, and a file of a company's own is refused with every fault named."""
 
+import json
 from pathlib import Path
 from typing import Any
 
+import jsonschema
 import pytest
 import yaml
 
 from compliance.catalogue.loading import load_catalogue
+from compliance.catalogue.schemas import schema
 from compliance.errors import ComplianceError
 from compliance.populations.registry import POPULATIONS
+
+ROOT = Path(__file__).parents[4]
 
 CONTROL: dict[str, Any] = {
     "id": "X-1", "title": "T", "paraphrase": "P", "source": "S", "populations": ["calls"],
@@ -103,3 +108,11 @@ def test_a_framework_that_is_not_there_is_named_with_those_that_are(tmp_path):
         catalogue.chosen(["iso-42001"])
     with pytest.raises(ComplianceError, match="is no directory"):
         load_catalogue([tmp_path / "gone"], POPULATIONS)
+
+
+def test_the_published_schema_is_of_this_version_and_takes_what_comes_along():
+    published = json.loads((ROOT / "docs/schemas/compliance/framework.json").read_text())
+    assert published == schema()
+    for path in sorted((ROOT / "compliance/catalogue/data").glob("*.yaml")):
+        document = json.loads(json.dumps(yaml.safe_load(path.read_text()), default=str))
+        jsonschema.validate(document, published)
