@@ -13,6 +13,7 @@ from gateway.cli import (
     approve,
     audit,
     authority,
+    compliance,
     config,
     entry,
     evidence,
@@ -49,6 +50,7 @@ app.add_typer(agent.app, name="agent")
 app.add_typer(approve.app, name="approve")
 app.add_typer(audit.app, name="audit")
 app.add_typer(authority.app, name="authority")
+app.add_typer(compliance.app, name="compliance")
 app.add_typer(config.app, name="config")
 app.add_typer(entry.app, name="entry")
 app.add_typer(evidence.app, name="evidence")

@@ -147,6 +147,19 @@ def test_a_company_adds_a_control_of_its_own_without_code(world, tmp_path):
     assert world.statuses(exported) == {"OUR-1": "pass"}
 
 
+def test_how_controls_stand_is_told_and_is_an_exit_status(world):
+    done = govctl(world.gateway.directory, "compliance", "status", "--days", "1", "--today", "--json", check=False)
+    told = json.loads(done.stdout)
+    found = {(each["framework"], each["control"]): each["status"] for each in told["controls"]}
+    assert (found["soc2", "CC6.7"], found["soc2", "CC8.1"]) == ("pass", "fail")
+    assert (done.returncode, told["ok"], told["worse"]) == (1, False, [])
+    own = govctl(
+        world.gateway.directory, "compliance", "status", "--days", "1", "--today", "--framework", "gdpr", check=False
+    )
+    assert own.returncode == 0
+    assert "not-applicable" in own.stdout
+
+
 def test_the_register_is_listed_shown_and_checked(world):
     directory: Path = world.gateway.directory
     assert set(json.loads(govctl(directory, "system", "list", "--json").stdout)) == {"assistant", "hiring", "scoring"}
