@@ -29,15 +29,17 @@ class Seen:
         images: number of images.
         image_bytes: bytes of their URLs.
         extra: bytes that templates may write out a second time (tool calls).
+        tool_bytes: length of those names together, bytes.
         tools: names of the tools offered, in order.
     """
 
-    __slots__ = ("extra", "image_bytes", "images", "tools")
+    __slots__ = ("extra", "image_bytes", "images", "tool_bytes", "tools")
 
     def __init__(self) -> None:
         self.images = 0
         self.image_bytes = 0
         self.extra = 0
+        self.tool_bytes = 0
         self.tools: list[str] = []
 
     def token_bound(self, body_bytes: int, messages: int) -> int:

@@ -10,6 +10,9 @@ from gateway.protocols.openai.seen import Seen
 MAX_TOOLS = 512
 """Most tools offered in one request."""
 
+MAX_NAME_BYTES = 12_288
+"""Most bytes of their names together, so that an audit record has room for them, also once for each in a delegation."""
+
 _NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}", re.ASCII)
 """Names go into the policy's input and the audit record, so they are short and plain."""
 
@@ -63,6 +66,14 @@ def _add_tool(name: object, place: str, seen: Seen) -> None:
             place,
             f"{place} has no name of 1 to 128 of A-Z, a-z, 0-9, '_', '-', '.', ':' and '/'.",
             "Name each tool.",
+            "tools_invalid",
+        )
+    seen.tool_bytes += len(name)
+    if seen.tool_bytes > MAX_NAME_BYTES:
+        raise refused(
+            place,
+            f"The names of the tools are longer than {MAX_NAME_BYTES} bytes together.",
+            "Offer fewer tools, or give them shorter names.",
             "tools_invalid",
         )
     seen.tools.append(name)

@@ -336,6 +336,16 @@ def test_tools_have_names_and_a_bound(parse, tools):
     assert refusal(parse, "chat", tools=tools).code == "tools_invalid"
 
 
+def test_names_of_tools_that_no_audit_record_has_room_for_are_refused_and_many_short_ones_are_not(parse):
+    def tools(count: int, length: int) -> list[dict[str, object]]:
+        return [{"type": "function", "function": {"name": f"{number:0{length}}"}} for number in range(count)]
+
+    assert len(parse("chat", tools=tools(512, 24)).tools) == 512
+    refused = refusal(parse, "chat", tools=tools(97, 128))
+    assert (refused.status, refused.code) == (400, "tools_invalid")
+    assert "12288 bytes together" in refused.detail
+
+
 @given(st.lists(st.text(max_size=60), min_size=1, max_size=6), st.booleans())
 def test_no_byte_level_tokenizer_yields_more_input_tokens_than_the_bound(texts, ascii_only):
     protocol = OpenAIProtocol()
