@@ -59,7 +59,8 @@ class ControlTest(Part):
     at_most: int | None = None
     unit: str = Field("", description="Unit of the measure: seconds, days, rows …")
     when_empty: Literal["pass", "fail", "not-applicable"] = Field(
-        "pass", description="The result where the whole period is covered and has no such row."
+        "not-applicable",
+        description="The result where the period is covered and has no such row; a number of rows is measured anyway.",
     )
     threshold_source: Said = Field("ours", description="Where the threshold comes from: the law, or ours and why.")
 
