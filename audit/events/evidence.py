@@ -62,8 +62,31 @@ class EvidenceRefused(Asked):
     policy_input: PolicyInput | Nothing
 
 
+class _Control(Record):
+    principal: Principal
+    framework: Name
+    control: Name
+    system: Text = Field(description="AI system; empty for a control of the organisation.")
+    day: Name = Field(description="The day that was evaluated, as in 2026-11-24 (UTC).")
+
+
+class ControlFailed(_Control):
+    """Written once when a control that is in force fails on a day and did not on the day evaluated before."""
+
+    type: Literal["control.failed"]
+    cause: Text
+
+
+class ControlRecovered(_Control):
+    """Written once when a control that had failed does not any more."""
+
+    type: Literal["control.recovered"]
+
+
 DEFINITIONS: tuple[EventDefinition, ...] = (
     define(EvidenceCommitted, "integrity"),
     define(EvidenceExported, "integrity", "low"),
     define(EvidenceRefused, "security", "medium"),
+    define(ControlFailed, "integrity", "high"),
+    define(ControlRecovered, "integrity", "low"),
 )

@@ -1,7 +1,7 @@
 """govctl compliance: how the controls stand between audits."""
 
 import tempfile
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,16 +9,21 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from audit.export.source import open_source
+from compliance.daily import DailyResults, results_of, turned
 from compliance.evaluation.result import ControlResult, Evaluation
 from compliance.package.question import Question
 from compliance.period import Period
 from gateway.app import open_audit_store
-from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, errors, print_json, print_table, say
+from gateway.cli.acting import record
+from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, errors, fail, print_json, print_table, say
 from gateway.clock import NANOSECONDS, system_clock
 from gateway.config import GatewayConfig, load_config
 from gateway.evidence_measures import measures_of
 
 app = typer.Typer(help="How the controls stand between audits.", no_args_is_help=True)
+
+DIRECTORY = "compliance"
+"""Directory of the daily results in the state directory."""
 
 _RANK = {"pass": 0, "attested": 0, "not-applicable": 0, "not-testable": 0, "partial": 1, "fail": 2}
 
@@ -72,6 +77,65 @@ def status(
     else:
         _tell(now_, worse)
     raise typer.Exit(1 if failing else 0)
+
+
+@app.command("record")
+def record_day(
+    day: Annotated[str, typer.Option(metavar="DAY", help="As in 2026-11-24 (UTC). Default: yesterday.")] = "",
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """Evaluate one day and keep the result; a control in force that turns red goes on record once.
+
+    Run it daily, for instance by a systemd timer. Exit status 1 if a control turned red.
+    """
+    settings = load_config(config)
+    yesterday = datetime.fromtimestamp(system_clock() // NANOSECONDS, UTC).date() - timedelta(days=1)
+    try:
+        when = date.fromisoformat(day) if day else yesterday
+    except ValueError:
+        fail(f"--day: {day!r} is not a day; write it as 2026-11-24.", 2)
+    results = DailyResults(settings.state_dir / DIRECTORY)
+    question = Question(settings.audit_log, "", Period(when, when), ())
+    source = open_source(open_audit_store(settings), settings.audit_tree)
+    evaluation = _evaluated(settings, question, lambda _what, _done, _of: None)
+    changes = turned(results.known(when), results_of(evaluation))
+    for each in changes:
+        now_ = each.now
+        fields = {"framework": now_.framework, "control": now_.control, "system": now_.system, "day": str(when)}
+        if each.to == "failed":
+            record(settings, "control.failed", {**fields, "cause": now_.reason[:16_000]})
+        else:
+            record(settings, "control.recovered", fields)
+    results.keep(evaluation, source.checkpoint.size)
+    red = [each for each in changes if each.to == "failed"]
+    if json:
+        print_json({"day": str(when), "turned": [{"to": each.to, **each.now.model_dump()} for each in changes]})
+    else:
+        for each in changes:
+            say(f"{each.now.control} {each.now.system or 'all'}: {each.to}: {each.now.reason}")
+        say(f"{when}: {len(evaluation.controls)} results kept, {len(red)} controls turned red.")
+    raise typer.Exit(1 if red else 0)
+
+
+@app.command()
+def trend(
+    days: Annotated[int, typer.Option(min=1, max=366, help="How many of the days that are kept.")] = 30,
+    config: ConfigOption = DEFAULT_CONFIG,
+    json: JsonOption = False,
+) -> None:
+    """Show how many controls stood how on each day that is kept."""
+    results = DailyResults(load_config(config).state_dir / DIRECTORY)
+    kept = [(day, results.of(day)) for day in results.days()[-days:]]
+    counted = [
+        (str(day), {status: sum(each.status == status for each in controls.values()) for status in _RANK})
+        for day, controls in kept
+    ]
+    if json:
+        print_json([{"day": day, **counts} for day, counts in counted])
+        return
+    rows = [(day, *counts.values()) for day, counts in counted]
+    print_table(["DAY", *(status.upper() for status in _RANK)], rows, empty="No day is kept: govctl compliance record")
 
 
 def _evaluated(config: GatewayConfig, question: Question, told: Any) -> Evaluation:

@@ -160,6 +160,27 @@ def test_how_controls_stand_is_told_and_is_an_exit_status(world):
     assert "not-applicable" in own.stdout
 
 
+def test_a_day_is_kept_and_a_control_that_turned_red_is_on_record_once(world):
+    def recorded() -> set[str]:
+        store = open_audit_store(load_config(world.gateway.config_path))
+        with store.reader("govctl") as reader:
+            found = [json.loads(each.record) for each in reader.records() if each.type == "control.failed"]
+        assert len(found) == len({(each["control"], each["system"]) for each in found})
+        return {each["control"] for each in found}
+
+    first = govctl(world.gateway.directory, "compliance", "record", "--day", world.today, "--json", check=False)
+    assert first.returncode == 1
+    red = {each["control"] for each in json.loads(first.stdout)["turned"]}
+    assert "CC8.1" in red
+    assert recorded() == red
+    again = govctl(world.gateway.directory, "compliance", "record", "--day", world.today, "--json")
+    assert json.loads(again.stdout)["turned"] == []
+    assert recorded() == red
+    (kept,) = json.loads(govctl(world.gateway.directory, "compliance", "trend", "--json").stdout)
+    assert (kept["day"], kept["fail"] >= len(red)) == (world.today, True)
+    assert govctl(world.gateway.directory, "compliance", "record", "--day", "tomorrow", check=False).returncode == 2
+
+
 def test_the_register_is_listed_shown_and_checked(world):
     directory: Path = world.gateway.directory
     assert set(json.loads(govctl(directory, "system", "list", "--json").stdout)) == {"assistant", "hiring", "scoring"}

@@ -121,6 +121,8 @@ CLASSES: Mapping[str, Mapped] = MappingProxyType(
         "config.refused": Mapped(APPLICATION_LIFECYCLE, 8, failed=True),
         "unsafe.option": Mapped(DETECTION_FINDING, 1),
         "secret.read": Mapped(API_ACTIVITY, 2),
+        "control.failed": Mapped(DETECTION_FINDING, 1),
+        "control.recovered": Mapped(DETECTION_FINDING, 3),
         "gateway.counts": UNKNOWN,
         "gateway.hops": UNKNOWN,
         "secret.inventory": UNKNOWN,
