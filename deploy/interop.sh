@@ -45,7 +45,7 @@ if [ ! -x "$tools/opa" ]; then
   echo "Building OPA $opa_version (some minutes the first time)"
   GOBIN="$PWD/$tools" GOFLAGS=-modcacherw CGO_ENABLED=0 go install "github.com/open-policy-agent/opa@$opa_version"
 fi
-"$tools/opa" version | head -n 1
+"$tools/opa" version | sed -n 1p # all of it is read: head would close the pipe on it, which counts as a failure
 
 lock=bench/peers/locks/envoy.lock
 if ! cmp -s "$lock" .interop/envoy.lock; then
