@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import logging
 import re
 import socket
 from collections.abc import Awaitable, Callable, MutableMapping
@@ -12,12 +13,15 @@ import uvicorn
 
 from audit.errors import AuditError
 from audit.witness.deciding import Answer, WitnessRules
+from audit.witness.protocol import MAX_CONNECTIONS, MAX_HEAD_BYTES, BoundedProtocol
 from audit.witness.state import WitnessStateError
 
 MAX_BODY_BYTES = 262_144
 MAX_BODY_SECONDS = 20.0
 
 _CHECKPOINT = re.compile(r"/([0-9a-f]{64})/checkpoint")
+
+_LOG = logging.getLogger(__name__)
 
 _Message = MutableMapping[str, Any]
 
@@ -27,6 +31,7 @@ class WitnessApp:
 
     def __init__(self, rules: WitnessRules) -> None:
         self._rules = rules
+        self._failing = ""
 
     async def __call__(
         self,
@@ -57,8 +62,15 @@ class WitnessApp:
             if asked is not None:
                 return await asyncio.to_thread(self._rules.checkpoint, asked[1])
             return await self._add(receive)
-        except WitnessStateError:
-            return Answer(503, b"the state of the witness cannot be used now; try again\n")
+        except WitnessStateError as error:
+            self._say(str(error))
+            return Answer(503, b"the witness cannot cosign now; its operator has to see why\n")
+
+    def _say(self, failure: str) -> None:
+        """Tell the operator, once for each failure: whoever asks again does not fill a log."""
+        if failure != self._failing:
+            self._failing = failure
+            _LOG.error("nothing is cosigned: %s", failure)
 
     async def _add(self, receive: Callable[[], Awaitable[_Message]]) -> Answer | None:
         try:
@@ -116,13 +128,18 @@ def serve(
         port=port,
         ssl_certfile=certificate,
         ssl_keyfile=key,
+        http=BoundedProtocol,
+        h11_max_incomplete_event_size=MAX_HEAD_BYTES,
+        ws="none",
         lifespan="off",
         proxy_headers=False,
         server_header=False,
         access_log=False,
         log_config=None,
+        log_level=logging.ERROR,  # a warning for each malformed request would let anybody fill a log
         timeout_keep_alive=75,
-        limit_concurrency=200,
+        timeout_graceful_shutdown=10,
+        limit_concurrency=MAX_CONNECTIONS + 1,
     )
     server = uvicorn.Server(config)
     with socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as listening:
