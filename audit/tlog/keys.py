@@ -79,7 +79,7 @@ class CosignatureSigner(_Signer):
     def sign(self, text: bytes) -> bytes:
         """Return time and signature."""
         parse_checkpoint(text)
-        now = self._clock()
+        now = _time(self._clock)
         return now.to_bytes(8, "big") + self._private_key.sign(_cosigned(text, now))
 
 
@@ -96,7 +96,7 @@ class MlDsa44Signer(_Signer):
 
     def sign(self, text: bytes) -> bytes:
         """Return time and signature."""
-        now = self._clock()
+        now = _time(self._clock)
         return now.to_bytes(8, "big") + self._private_key.sign(_subtree(self.name, text, now))
 
 
@@ -168,6 +168,13 @@ def parse_verifier_key(text: str) -> NoteVerifier:
     if len(public_key) != _KEY_BYTES[kind] or claimed != key_id(name, kind, public_key):
         raise NoteError(f"the verifier key of {name} was changed: its id is not that of the key")
     return NoteVerifier(name, claimed, kind, public_key)
+
+
+def _time(clock: Callable[[], int]) -> int:
+    now = clock()
+    if not 0 < now < 2**63:
+        raise NoteError(f"{now} is no time to cosign at: set the clock right")
+    return now
 
 
 def _cosigned(text: bytes, time: int) -> bytes:
