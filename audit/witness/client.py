@@ -1,7 +1,6 @@
 """Asks witnesses to cosign a checkpoint, and notices that one knows more of the log than the log itself."""
 
 import ssl
-from base64 import b64encode
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from audit.bounded_http import BoundedClient, is_loopback
 from audit.errors import AuditBrokenError, AuditError
 from audit.tlog.checkpoint import Checkpoint, parse_checkpoint
 from audit.tlog.errors import NoteError
-from audit.tlog.note import NoteVerifier, note_text, open_note
+from audit.tlog.note import note_text, open_note, parse_note
 from audit.witness.deciding import format_request
 from audit.witness.policy import Witness
 
@@ -66,11 +65,13 @@ class WitnessClient:
             request = format_request(self._size, proof(self._size, checkpoint.size), note)
             answer = self._http.ask("POST", self._url, content=request)
             status, body = answer.status, answer.body
-            if status == 409:
-                self._size = self._told_size(body, checkpoint)
+            told = self._told_size(body, checkpoint) if status == 409 else None
+            if told is not None and told != self._size:
+                self._size = told
                 continue
-            if status == 422:
-                # The proof is made from this log's own tree, so it fails only where the witness saw another one.
+            # The proof is made from this log's own tree, so it fails only where the witness saw another one. A witness
+            # of an earlier draft says 409 where both trees are of one size.
+            if self._size and (status == 422 or told == checkpoint.size):
                 raise WitnessContradictsError(
                     f"the witness {self.name} has cosigned another tree of {self._size} records of this log: the log "
                     f"was written anew. Keep this copy as evidence."
@@ -100,13 +101,15 @@ class WitnessClient:
 
     def _line(self, note: bytes, body: bytes) -> str:
         """Return the line of the witness's own key; those of other keys are left out."""
+        answered = note_text(note) + b"\n" + body
         try:
-            opened = open_note(note_text(note) + b"\n" + body, [self._key])
+            signed = open_note(answered, [self._key]).signatures[0]
+            lines = parse_note(answered)[1]
         except NoteError as error:
             raise WitnessError(f"the witness {self.name} answers no cosignature of its key: {error}") from error
-        if not opened.signatures:
-            raise WitnessError(f"the witness {self.name} did not sign")
-        return _own_line(body.decode(), self._key)
+        if not signed.timestamp:
+            raise WitnessError(f"the witness {self.name} does not say when it signed")
+        return next(str(line) for line in lines if (line.name, line.key_id) == (signed.name, signed.key_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +151,3 @@ def collect(note: bytes, clients: Sequence[WitnessClient], proof: Proof) -> Coll
     if contradiction is not None:
         raise contradiction
     return Collected(tuple(lines), tuple(failures))
-
-
-def _own_line(body: str, key: NoteVerifier) -> str:
-    for line in body.split("\n"):
-        name, _, encoded = line.removeprefix("— ").partition(" ")
-        if name == key.name and encoded.startswith(b64encode(key.key_id)[:5].decode()):
-            return line
-    raise WitnessError(f"{key.name} did not sign")

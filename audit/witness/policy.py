@@ -142,7 +142,7 @@ def _threshold(text: str, members: int) -> int:
         return 1
     if text == "all":
         return members
-    if not (text.isascii() and text.isdigit()) or not 1 <= int(text) <= members:
+    if not (text.isascii() and text.isdigit() and len(text) < 10) or not 1 <= int(text) <= members:
         raise WitnessPolicyError(f"{text!r:.40} is not all, any, or a number from 1 to {members}")
     return int(text)
 

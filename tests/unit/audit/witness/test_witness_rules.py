@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -13,8 +14,11 @@ from audit.tlog.merkle import EMPTY_ROOT, leaf_hash
 from audit.tlog.note import (
     CosignatureSigner,
     Ed25519Signer,
+    SignatureLine,
     add_signature_lines,
+    note_text,
     open_note,
+    parse_note,
     parse_verifier_key,
     sign_note,
 )
@@ -124,7 +128,8 @@ def test_an_empty_tree_is_cosigned_once_it_is_empty(rules):
     [
         b"", b"old 0\n", b"old 0\n\n", b"old x\n\nnote", b"old 01\n\nnote", b"old -1\n\nnote", b"old 0\nnot base64!\n\nnote",
         b"old 0\nAAAA\n\nnote", b"new 0\n\nnote", b"old 0\n" + b"A" * 43 + b"=\n\nnote", b"\xff\n\nnote",
-        b"old 99999999999999999999\n\nnote", b"old 0\n" + (b"A" * 43 + b"=\n") * 64 + b"\nnote",
+        b"old 99999999999999999999\n\nnote", b"old 1\n" + b"A" * 42 + b"B=\n\nnote", b"old 0\n" * 50_000 + b"\nnote",
+        b"old " + b"9" * 5000 + b"\n\nnote", b"old \xd9\xa1\n\nnote", b"old 0\n" + (b"A" * 43 + b"=\n") * 64 + b"\nnote",
     ],
 )  # fmt: skip
 def test_what_is_no_request_is_refused(rules, body):
@@ -220,12 +225,44 @@ def test_an_older_copy_and_a_rewritten_log_are_told_apart_from_a_witness_that_is
         (httpx.Response(302, headers={"location": "http://127.0.0.1/"}), "302"),
         (httpx.Response(503), "503"),
         (httpx.Response(409, content=b"many\n"), "names no size"),
-        (httpx.Response(409, content=b"3\n"), "another size each time"),
+        (httpx.Response(409, content=b"3\n"), "refuses .409."),
+        (httpx.Response(422, content=b"no\n"), "refuses .422."),  # to no proof at all: nothing was seen before
     ],
 )
 def test_a_witness_that_answers_nonsense_did_not_cosign(client_of, tree, answer, says):
     with pytest.raises(WitnessError, match=says):
         client_of(lambda _: answer).cosign(tree.grow(5), tree.proof)
+
+
+def test_a_witness_that_names_another_size_each_time_is_not_asked_for_ever(client_of, tree):
+    sizes = iter(range(1, 100))
+    with pytest.raises(WitnessError, match="another size each time"):
+        client_of(lambda _: httpx.Response(409, content=b"%d\n" % next(sizes))).cosign(tree.grow(50), tree.proof)
+    assert next(sizes) == 4
+
+
+def test_a_conflict_at_the_logs_own_size_is_another_tree_of_it(client_of, tree):
+    with pytest.raises(WitnessContradictsError, match="another tree of 5 records"):
+        client_of(lambda _: httpx.Response(409, content=b"5\n")).cosign(tree.grow(5), tree.proof)
+
+
+def test_of_several_lines_the_one_of_the_witnesss_own_key_is_taken(client_of, tree):
+    note = tree.grow(5)
+    own = parse_note(sign_note(note_text(note), [COSIGNER]))[1][0]
+    near = replace(own, key_id=own.key_id[:3] + bytes([own.key_id[3] ^ 1]))
+    answer = httpx.Response(200, content=f"{near}\n{own}\n".encode())
+    assert client_of(lambda _: answer).cosign(note, tree.proof) == str(own)
+
+
+def test_a_cosignature_without_its_time_is_none(client_of, tree):
+    note, key = tree.grow(5), Ed25519PrivateKey.generate()
+    cosigner = CosignatureSigner(COSIGNER.name, key, lambda: 1)
+    signature = bytes(8) + key.sign(b"cosignature/v1\ntime 0\n" + note_text(note))
+    answer = httpx.Response(200, content=f"{SignatureLine(cosigner.name, cosigner.key_id, signature)}\n".encode())
+    client = client_of(lambda _: answer)
+    client._key = parse_verifier_key(cosigner.verifier_key)
+    with pytest.raises(WitnessError, match="when it signed"):
+        client.cosign(note, tree.proof)
 
 
 def test_a_signature_of_another_key_or_text_is_no_cosignature(client_of, tree, tmp_path):
