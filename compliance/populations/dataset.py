@@ -2,9 +2,12 @@
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
+
+import orjson
 
 from compliance.populations.base import BASE_COLUMNS, Column, Population, Row, Value
 from compliance.populations.registry import POPULATIONS
@@ -43,12 +46,21 @@ class Dataset:
 
     def leaves_by_type(self) -> Mapping[str, int]:
         """Return how many records of each type the log has in the period."""
-        return dict(self._connection.execute("SELECT type, count FROM _leaves ORDER BY type"))
+        return dict(self._connection.execute("SELECT type, records FROM record_types ORDER BY type"))
 
     def window(self) -> tuple[int, int]:
         """Return the index of the period's first leaf, and that after its last."""
-        first, after = self._connection.execute("SELECT first, after FROM _window").fetchone()
+        first, after = self._connection.execute("SELECT first, after FROM _passed").fetchone()
         return first, after
+
+    def deleted(self) -> int:
+        """Return how many leaves of the tree, of whatever time, have no record any more: retention deleted it."""
+        ((deleted,),) = self._connection.execute("SELECT deleted FROM _passed").fetchall()
+        return int(deleted)
+
+    def unknown_types(self) -> Mapping[str, int]:
+        """Return how many records of the period are of types that this version does not know, by type."""
+        return dict(self._connection.execute("SELECT type, records FROM record_types WHERE known = 0 ORDER BY type"))
 
     def uncovered(self) -> list[tuple[str, str]]:
         """Return the days that the log does not cover, and why."""
@@ -60,28 +72,40 @@ class Dataset:
 
 
 class Tables:
-    """The tables while they are filled."""
+    """The tables while they are filled.
+
+    Attributes:
+        muted: rows are not taken: they are in the tables already.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
+        self.muted = False
         self._connection = connection
         self._waiting: dict[str, list[tuple[Value, ...]]] = {name: [] for name in POPULATIONS}
-        self._columns: dict[str, tuple[Column, ...]] = {}
+        self._names: dict[str, frozenset[str]] = {}
+        self._cells: dict[str, Callable[[Mapping[str, Value]], tuple[Value, ...]]] = {}
+        self._lists: dict[str, tuple[str, ...]] = {}
         self._sql: dict[str, str] = {}
         for name, population in POPULATIONS.items():
             columns = columns_of(population)
-            self._columns[name] = columns
+            names = [column.name for column in columns]
+            self._names[name] = frozenset(names)
+            self._cells[name] = itemgetter(*names)
+            self._lists[name] = tuple(column.name for column in columns if column.kind == "list")
             defined = ", ".join(f'"{column.name}" {_KINDS[column.kind]}' for column in columns)
-            connection.execute(f'CREATE TABLE "{name}" ({defined}) STRICT')
+            connection.execute(f'CREATE TABLE IF NOT EXISTS "{name}" ({defined}) STRICT')
             self._sql[name] = f'INSERT INTO "{name}" VALUES ({", ".join("?" * len(columns))})'  # noqa: S608 - ours
 
     def add(self, population: str, row: Mapping[str, Value]) -> None:
         """Add a row; it has exactly the population's columns."""
-        columns = self._columns[population]
-        if len(row) != len(columns):
-            wrong = {column.name for column in columns} ^ set(row)
+        if self.muted:
+            return
+        if len(row) != len(self._names[population]):
+            wrong = self._names[population] ^ set(row)
             raise ValueError(f"a row of {population} has other columns than the registry says: {sorted(wrong)}")
+        lists = {each: _json(row[each]) for each in self._lists[population]}
         waiting = self._waiting[population]
-        waiting.append(tuple([_write(column, row[column.name]) for column in columns]))
+        waiting.append(self._cells[population]({**row, **lists} if lists else row))
         if len(waiting) >= BATCH:
             self._flush(population)
 
@@ -96,10 +120,8 @@ class Tables:
             self._waiting[name].clear()
 
 
-def _write(column: Column, value: Value) -> Value:
-    if column.kind == "list":
-        return None if value is None else "[]" if not value else json.dumps(value, ensure_ascii=False)
-    return value
+def _json(value: Value) -> str | None:
+    return None if value is None else orjson.dumps(value).decode() if value else "[]"
 
 
 def _read(column: Column, value: Any) -> Value:

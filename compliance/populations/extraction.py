@@ -9,21 +9,28 @@ from typing import Any
 
 import orjson
 
-from audit.export.source import Source
+from audit.export.source import Leaf, Source
+from audit.store.base import StoredRecord
 from compliance.errors import ComplianceError
 from compliance.period import Period
 from compliance.populations.base import Entry
-from compliance.populations.collectors import calls, incidents, inventory, plain, policies, running
-from compliance.populations.collectors.base import DAY_NS, SECOND, Collector, Surroundings
-from compliance.populations.collectors.running import Running, retention_state
+from compliance.populations.collectors import calls, incidents, inventory, keys, plain, policies, running, unsafe
+from compliance.populations.collectors.base import Collector, Surroundings
+from compliance.populations.collectors.running import Running
 from compliance.populations.context import Context, Registers
-from compliance.populations.dataset import Dataset, Tables
-from compliance.populations.derived import day_rows, derive, finish_calls
+from compliance.populations.credentials import Credentials
+from compliance.populations.dataset import Dataset
+from compliance.populations.derived import derive
+from compliance.populations.joining import join
+from compliance.populations.passing import Passed
+from compliance.populations.registry import POPULATIONS
+from compliance.populations.scratch import Scratch
 
-FORM = 1
-"""Version of the tables; another one is made anew."""
+FORM = 2
+"""Version of what is made of the log; a database of another one is made anew."""
 
 PROGRESS_RECORDS = 2000
+MARK_RECORDS = 50_000
 
 Progress = Callable[[int, int], None]
 """Told how many records were read, and how many there are."""
@@ -34,7 +41,8 @@ def extract(
 ) -> Dataset:
     """Fill the populations of a period.
 
-    A database that holds the same extraction whole is taken as it is; one that was interrupted is made anew.
+    A database that holds the same extraction whole is taken as it is. One that was interrupted goes on where it was:
+    calls are not made again, and what other collectors have to know is read again.
 
     Args:
         source: the log, up to a signed checkpoint.
@@ -48,139 +56,127 @@ def extract(
         ComplianceError: a record is not what the log says it is, or the disk is full.
     """
     key = _key(source, period, context)
-    if not _is_whole(database, key):
-        for each in (database, *(database.with_name(database.name + end) for end in ("-wal", "-journal", "-shm"))):
-            each.unlink(missing_ok=True)
-        try:
-            with closing(sqlite3.connect(database, isolation_level=None)) as connection:
-                _fill(connection, source, period, context, progress)
-                connection.execute("INSERT INTO _whole VALUES (?)", (key,))
-        except sqlite3.Error as error:
-            raise ComplianceError(
-                f"the populations cannot be written to {database}: {error}; free space, and run again"
-            ) from error
+    try:
+        scratch = Scratch(database, key)
+        if not scratch.whole:
+            _fill(scratch, source, period, context, progress)
+    except sqlite3.Error as error:
+        raise ComplianceError(
+            f"the populations cannot be written to {database}: {error}; free space, remove that file, and run again"
+        ) from error
     return Dataset(database)
 
 
 def _key(source: Source, period: Period, context: Context) -> str:
     """Return what tells extractions apart."""
     backends = {name: each.region for name, each in context.backends.items()}
-    known = orjson.dumps([context.register.tables, backends], option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    tables = {name: [each.name for each in population.columns] for name, population in POPULATIONS.items()}
+    known = orjson.dumps(
+        [context.register.tables, backends, tables], option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+    )
     return sha256(source.note + f"\n{period}\n{FORM}\n".encode() + known).hexdigest()
 
 
-def _is_whole(database: Path, key: str) -> bool:
-    if not database.exists():
-        return False
-    try:
-        with closing(sqlite3.connect(f"{database.resolve().as_uri()}?mode=ro", uri=True)) as connection:
-            return connection.execute("SELECT key FROM _whole").fetchall() == [(key,)]
-    except sqlite3.Error:
-        return False
+def _fill(scratch: Scratch, source: Source, period: Period, context: Context, progress: Progress | None) -> None:
+    with closing(scratch):
+        passed = Passed(period)
+        around = Surroundings(
+            period,
+            context,
+            Registers(context),
+            _last_time(source),
+            scratch.tables.add,
+            passed.signs.before,
+            lambda: passed.oldest_ns,
+        )
+        reading = _Reading(scratch, source, around, passed)
+        reading.run(progress)
+        reading.finish()
+        join(scratch.connection)
+        derive(scratch.connection, around, passed, reading.ran)
+        scratch.finish(passed)
 
 
-def _fill(
-    connection: sqlite3.Connection, source: Source, period: Period, context: Context, progress: Progress | None
-) -> None:
-    # The database is scratch: after a crash it is made anew, so nothing of it is synced.
-    for pragma in ("journal_mode = OFF", "synchronous = OFF", "locking_mode = EXCLUSIVE", "cache_size = -65536"):
-        connection.execute(f"PRAGMA {pragma}")
-    connection.execute("BEGIN")
-    connection.execute("CREATE TABLE _whole (key TEXT)")
-    connection.execute("CREATE TABLE _leaves (type TEXT PRIMARY KEY, count INTEGER)")
-    connection.execute("CREATE TABLE _window (first INTEGER, after INTEGER)")
-    connection.execute("CREATE TABLE _days (day TEXT PRIMARY KEY, records INTEGER, first INTEGER, last INTEGER)")
-    connection.execute("CREATE TABLE _credentials (credential TEXT PRIMARY KEY, lifetime INTEGER) WITHOUT ROWID")
-    tables = Tables(connection)
-    around = Surroundings(period, context, Registers(context), _last_time(source), tables.add)
-    ran = Running(around)
-    pairs: list[tuple[tuple[str, ...], Collector]] = [
-        (calls.TYPES, calls.Calls(around)),
-        (plain.TYPES, plain.Plain(around)),
-        (inventory.TYPES, inventory.Inventory(around)),
-        (policies.TYPES, policies.Policies(around)),
-        (running.TYPES, ran),
-        (incidents.TYPES, incidents.Incidents(around)),
-    ]
-    collectors: dict[str, list[Collector]] = {}
-    for types, collector in pairs:
-        for each in types:
-            collectors.setdefault(each, []).append(collector)
-    passed = _read(connection, source, period, collectors, progress)
-    for _, collector in pairs:
-        collector.finish()
-    oldest = passed.oldest_ns or around.now_ns
-    around.emit("retention", retention_state(around, oldest, 0 if passed.deleted else oldest))
-    tables.flush()
-    finish_calls(connection)
-    derive(connection, around, ran.intervals)
-    tables.flush()
-    connection.execute("COMMIT")
+class _Reading:
+    """One pass over the log."""
 
+    def __init__(self, scratch: Scratch, source: Source, around: Surroundings, passed: Passed) -> None:
+        self._scratch, self._source, self._around, self._passed = scratch, source, around, passed
+        self._calls = calls.Calls(around)
+        self._credentials = Credentials(scratch.connection, around.period)
+        self.ran = Running(around)
+        self._all: list[tuple[tuple[str, ...], Collector]] = [
+            (calls.TYPES, self._calls),
+            (plain.TYPES, plain.Plain(around)),
+            (inventory.TYPES, inventory.Inventory(around)),
+            (policies.TYPES, policies.Policies(around)),
+            (keys.TYPES, keys.Keys(around)),
+            (unsafe.TYPES, unsafe.UnsafeOptions(around)),
+            (running.TYPES, self.ran),
+            (incidents.TYPES, incidents.Incidents(around)),
+            (("identity.issued",), self._credentials),
+        ]
+        self._collectors: dict[str, list[Collector]] = {}
+        for types, collector in self._all:
+            for each in types:
+                self._collectors.setdefault(each, []).append(collector)
 
-class _Passed:
-    """What was seen in passing."""
+    def run(self, progress: Progress | None) -> None:
+        """Read every record, and keep a mark now and then."""
+        passed, size, mark = self._passed, self._source.checkpoint.size, self._scratch.mark
+        if mark:
+            self._calls.restore(self._scratch.kept)
+        self._scratch.tables.muted = mark > 0
+        for leaf in self._source.leaves():
+            index = leaf.index
+            if index == mark:
+                self._scratch.tables.muted = False
+            if index % PROGRESS_RECORDS == 0 and progress is not None:
+                progress(index, size)
+            if index % MARK_RECORDS == 0 and index > mark:
+                self._keep(index)
+            stored = leaf.record
+            if stored is None:
+                passed.lack(leaf)
+                continue
+            within = passed.note(leaf, stored)
+            if index >= mark or stored.type not in calls.KEPT:
+                self._take(leaf, stored, within)
+            elif within and _marked_unwritable(stored):
+                passed.types[stored.type].unwritable += 1
+            passed.sign(leaf, stored)
+        self._scratch.tables.muted = False
+        if progress is not None:
+            progress(size, size)
 
-    def __init__(self) -> None:
-        self.oldest_ns = 0
-        self.deleted = 0
-        self.window = [0, 0]
-        self.types: dict[str, int] = {}
-        self.days: dict[int, list[int]] = {}
-        self.credentials: dict[str, int] = {}
+    def finish(self) -> None:
+        """Let the collectors give out what is left."""
+        for _, collector in self._all:
+            collector.finish()
+        self._scratch.tables.flush()
 
-    def note(self, leaf: int, time_ns: int, record_type: str) -> None:
-        """Note a record of the period."""
-        if not self.types:
-            self.window[0] = leaf
-        self.window[1] = leaf + 1
-        self.types[record_type] = self.types.get(record_type, 0) + 1
-        day = self.days.get(time_ns // DAY_NS)
-        if day is None:
-            self.days[time_ns // DAY_NS] = [1, time_ns, time_ns]
-        else:
-            day[0] += 1
-            day[1], day[2] = min(day[1], time_ns), max(day[2], time_ns)
-
-
-def _read(
-    connection: sqlite3.Connection,
-    source: Source,
-    period: Period,
-    collectors: dict[str, list[Collector]],
-    progress: Progress | None,
-) -> _Passed:
-    passed, size, done = _Passed(), source.checkpoint.size, 0
-    start_ns, end_ns = period.start_ns, period.end_ns
-    for leaf in source.leaves():
-        done += 1
-        if done == PROGRESS_RECORDS and progress is not None:
-            progress(leaf.index + 1, size)
-            done = 0
-        stored = leaf.record
-        if stored is None:
-            passed.deleted += 1
-            continue
-        if not passed.oldest_ns or stored.time_ns < passed.oldest_ns:
-            passed.oldest_ns = stored.time_ns
-        if start_ns <= stored.time_ns < end_ns:
-            passed.note(leaf.index, stored.time_ns, stored.type)
-        interested = collectors.get(stored.type)
+    def _take(self, leaf: Leaf, stored: StoredRecord, within: bool) -> None:
+        record_type = stored.type
+        if not within and record_type in calls.KEPT and record_type != "access.outcome":
+            if record_type == "access.intent":
+                self._calls.pass_over(stored.event_id)
+            return
+        if within and _marked_unwritable(stored):
+            self._passed.types[record_type].unwritable += 1
+        interested = self._collectors.get(record_type)
         if interested is None:
-            continue
-        document = _parse(stored.record)
-        entry = Entry(leaf.index, stored.time_ns, stored.type, stored.event_id, document)
-        if stored.type == "identity.issued" and "unwritable" not in document:
-            passed.credentials[str(document["serial"])] = int(document["not_after"]) - stored.time_ns // SECOND
+            return
+        entry = Entry(leaf.index, stored.time_ns, record_type, stored.event_id, _parse(stored.record))
         for collector in interested:
             collector.take(entry)
-    if progress is not None:
-        progress(size, size)
-    connection.executemany("INSERT INTO _leaves VALUES (?, ?)", sorted(passed.types.items()))
-    connection.execute("INSERT INTO _window VALUES (?, ?)", passed.window)
-    connection.executemany("INSERT INTO _days VALUES (?, ?, ?, ?)", day_rows(passed.days))
-    connection.executemany("INSERT OR REPLACE INTO _credentials VALUES (?, ?)", sorted(passed.credentials.items()))
-    return passed
+
+    def _keep(self, index: int) -> None:
+        self._credentials.finish()
+        self._scratch.keep(index, self._calls.state())
+
+
+def _marked_unwritable(stored: StoredRecord) -> bool:
+    return b'"unwritable":' in stored.record and "unwritable" in _parse(stored.record)
 
 
 def _parse(record: bytes) -> dict[str, Any]:

@@ -73,6 +73,7 @@ CALLS = Population(
         _flag("approval_required", "The policies asked for the approval of a person."),
         _text("approval", "Id of the approval; empty for none."),
         _flag("break_glass", "An emergency role allowed it."),
+        _flag("policy_input", "What the policies decided on is on record, so that it can be decided again."),
     ),
     frozenset({"access.intent", "access.outcome", "access.denied", "quota.exceeded"}),
     per_system=True,
@@ -115,7 +116,7 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                     _text("owner", "Who answers for it.", personal=True),
                     _text("team", "Its team."),
                     _text("risk_tier", "Its risk tier."),
-                    _number("registered_at", "When it was registered.", "time"),
+                    _number("registered_at", "When it was registered; none where that is before the log.", "time"),
                     _text("status_at_end", "Its state at the end of the period."),
                     _flag("owner_present", "It has an owner."),
                     _number("last_review_at", "When somebody last decided on it in a review.", "time"),
@@ -139,7 +140,8 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
             Population(
                 "revocations",
                 "Revocations",
-                "Everything that was revoked, and identities that were suspended, quarantined or retired.",
+                "Everything that was revoked in the period, or before and still at its beginning, and identities that "
+                "were suspended, quarantined or retired. Calls are those of the period.",
                 (
                     _text("kind", "id, entry, serial, authority, node, or status."),
                     _text("subject", "What was revoked.", personal=True),
@@ -154,7 +156,8 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
             Population(
                 "grants",
                 "Grants",
-                "Every binding of a role to a subject in the policies that were in force at some time of the period.",
+                "Every binding of a role to a subject in the policies that were in force at some time of the period, "
+                "once for each time without a break. Complete for revisions whose tables are held (revisions).",
                 (
                     _text("subject", "Who has the role.", personal=True),
                     _text("role", "The role."),
@@ -167,6 +170,7 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                     _flag("break_glass", "It is an emergency."),
                     _flag("standing", "It has no end."),
                     _flag("self_approved", "Its approver is its subject."),
+                    _flag("expired", "It was still in the policies after its end, where it gives nothing any more."),
                 ),
                 frozenset({"policy.activated", "gateway.started"}),
             ),
@@ -210,6 +214,19 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 frozenset({"policy.activated", "policy.activation_failed"}),
             ),
             Population(
+                "revisions",
+                "Revisions in force",
+                "Every stretch of time of the period in which one revision of the policies was in force.",
+                (
+                    _text("revision", "Its name."),
+                    _text("data_digest", "SHA-256 of its data."),
+                    _number("since", "Since when.", "time"),
+                    _number("until", "Until when, as far as is known.", "time"),
+                    _flag("held", "Its tables are kept, so that its grants and its register are known."),
+                ),
+                frozenset({"policy.activated", "gateway.started"}),
+            ),
+            Population(
                 "policy_refusals",
                 "Policies refused",
                 "Every revision that was refused.",
@@ -249,8 +266,13 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
             Population(
                 "unsafe_options",
                 "Unsafe options",
-                "Every time that an option named unsafe was found in use, at a start or reload.",
-                (_text("option", "The option."),),
+                "Every option named unsafe that was in use at some time of the period, once for each start or reload "
+                "that found it.",
+                (
+                    _text("option", "The option."),
+                    _number("first_seen", "When the start or reload found it.", "time"),
+                    _number("last_seen", "Until the next start, reload or end, as far as is known.", "time"),
+                ),
                 frozenset({"unsafe.option"}),
             ),
             Population(
@@ -277,6 +299,10 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                     _text("event", "What happened, the last part of the record's type."),
                     _text("key", "Which key."),
                     _text("cause", "Why."),
+                    _number(
+                        "key_age_days",
+                        "Where a key takes over from another one: how long that one was in use, days; else none.",
+                    ),
                 ),
                 frozenset(
                     {
@@ -335,7 +361,11 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                     _number("requests", "Calls answered, refused ones among them."),
                     _number("in_flight", "Calls under way at its end."),
                     _number("decisions", "Decisions of the policies."),
+                    _number("allowed", "Those of them that allowed."),
+                    _number("denied", "Those of them that denied."),
                     _number("backend_requests", "Answers of backends."),
+                    _number("input_tokens", "Tokens in."),
+                    _number("output_tokens", "Tokens out."),
                     _number("recorded", "Calls on record that the policies decided, since the gateway started."),
                     _number("counted", "Decisions counted since then."),
                     _flag("reconciled", "The two agree, but for calls of the seconds around the end of the window."),
@@ -351,10 +381,16 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                     _number("calls", "Calls of the day."),
                     _number("first", "Time of its first record.", "time"),
                     _number("last", "Time of its last record.", "time"),
-                    _number("running_seconds", "How long a gateway ran, seconds."),
+                    _number("running_seconds", "How long a gateway ran, by its starts, ends and records, seconds."),
+                    _number("silent_seconds", "How long nothing shows that one ran, and no end in order says why."),
                     _number("gaps", "Gaps that begin on it."),
-                    _flag("covered", "A gateway ran and wrote records."),
-                    _text("why", "Why not."),
+                    _flag(
+                        "covered",
+                        "A gateway ran and wrote records; where there are none for more than two hours, it had ended "
+                        "in order. Of the days on which the log begins and ends, the part that the log is of.",
+                    ),
+                    _flag("whole", "The log goes on beyond the end of the day."),
+                    _text("why", "Why it is not covered."),
                 ),
                 frozenset(),
                 daily=True,
@@ -363,9 +399,13 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 "gaps",
                 "Gaps",
                 "Everything in the log that is not continuous: a gateway that ended without a word or did not run, "
-                "workers that ended, a store that failed, a clock that went back, calls without an outcome.",
+                "workers that ended, a store that failed, a clock that went back, calls without an outcome, outcomes "
+                "without a call, and hours in which nothing shows that a gateway ran.",
                 (
-                    _text("kind", "downtime, ended, worker, store, broken, clock or open-call."),
+                    _text(
+                        "kind",
+                        "downtime, ended, worker, store, broken, clock, silence, open-call or outcome-alone.",
+                    ),
                     _number("since", "Its begin.", "time"),
                     _number("until", "Its end; none where it has none yet.", "time"),
                     _flag("explained", "The cause is on record."),
@@ -379,8 +419,25 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                         "log.recovered",
                         "log.broken",
                         "clock.stepped",
+                        "access.intent",
+                        "access.outcome",
                     }
                 ),
+            ),
+            Population(
+                "record_types",
+                "Types of records",
+                "Every type of record that the log has in the period, also those that this version does not know.",
+                (
+                    _text("type", "The type."),
+                    _number("records", "How many."),
+                    _number("unwritable", "Those of them that could not be written whole, and say so."),
+                    _number("first_leaf", "Index of the first of them in the tree."),
+                    _number("last_leaf", "Index of the last of them."),
+                    _flag("known", "This version has a definition of it."),
+                    _list("populations", "The populations that are made from it; none: it is counted here alone."),
+                ),
+                frozenset(),
             ),
             Population(
                 "retention",
@@ -388,10 +445,10 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                 "Every segment that was deleted, and how far the log goes back.",
                 (
                     _text("kind", "deletion or state."),
-                    _number("records", "How many records were deleted."),
-                    _number("oldest", "Time of the oldest record that is there.", "time"),
+                    _number("records", "How many records were deleted: of the segment; of a state, of the whole log."),
+                    _number("oldest", "Since when the log is complete: no chain lacks a later record.", "time"),
                     _flag("kept_long_enough", "No record of a call was younger than six months when it was deleted."),
-                    _flag("oldest_old_enough", "The oldest record is as old as the shorter of six months and the log."),
+                    _flag("oldest_old_enough", "That is as long ago as the shorter of six months and the log's life."),
                 ),
                 frozenset({"log.segment_deleted"}),
             ),
@@ -452,6 +509,7 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                     _flag("personal_data_breach", "It is a breach of personal data."),
                     _flag("reported_in_time", "Every report that is due was made in time, or is not due yet."),
                     _flag("closed", "It is closed."),
+                    _text("hold", "Id of the legal hold on its evidence."),
                 ),
                 frozenset({"incident.opened", "incident.assessed", "incident.reported", "incident.closed"}),
                 per_system=True,

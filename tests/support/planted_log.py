@@ -5,6 +5,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from audit.chain import Head, link
+from audit.event_id import uuid7
 from audit.export.source import open_source
 from compliance.period import Period
 from compliance.populations.base import Row
@@ -101,6 +103,16 @@ class PlantedLog:
         """Write records, a second apart from a moment on; return their event ids."""
         self.world.now = at(when) - SECOND
         return [each.event_id for each in self.world.write(chain, *[(kind, dict(fields)) for kind, fields in events])]
+
+    def alive(self, *days: str) -> None:
+        """Write, at the half of every hour of these days, a record of a gateway that runs."""
+        writer = self.world.store.open_writer("control")
+        head, batch = writer.head, []
+        for moment in (at(f"{day}T{hour:02}:30:00") for day in days for hour in range(24)):
+            batch.append(link(head, self.world.store.log, "control", uuid7(), moment, "gateway.hops", {"hops": []}))
+            head = Head(batch[-1].sequence, batch[-1].hash)
+        writer.append(batch)
+        writer.close()
 
     def call(self, when: str, chain: str = "worker-0", **changed: Any) -> str:
         """Write a whole call; return its event id."""

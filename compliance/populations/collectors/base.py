@@ -21,6 +21,9 @@ class Surroundings:
 
     Attributes:
         now_ns: time of the tree's last record, UNIX nanoseconds: later than it nothing is known.
+        sign_before: returns when, of what was read so far, a gateway last wrote a record before a time, UNIX
+            nanoseconds; 0 where that is not known.
+        oldest: returns the time of the oldest record read so far, UNIX nanoseconds.
     """
 
     period: Period
@@ -28,6 +31,8 @@ class Surroundings:
     registers: Registers
     now_ns: int
     emit: Emit
+    sign_before: Callable[[int], int]
+    oldest: Callable[[], int]
 
     @property
     def end_ns(self) -> int:

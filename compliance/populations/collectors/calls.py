@@ -1,12 +1,19 @@
 """Calls: what was decided, joined with what came of it."""
 
 from collections.abc import Mapping
+from typing import Any
 
 from compliance.populations.base import Entry, Value
 from compliance.populations.collectors.base import SECOND, Surroundings, base_of, part, texts
 
 TYPES = ("access.intent", "access.outcome", "access.denied", "quota.exceeded", "worker.exited", "gateway.started",
          "access.denials_suppressed", "admin.denials_suppressed")  # fmt: skip
+
+KEPT = frozenset({"access.intent", "access.outcome", "access.denied", "quota.exceeded"})
+"""Types of which nothing has to be read again where `Calls.state` was kept."""
+
+UNDER_WAY_NS = 600 * SECOND
+"""A call that began so shortly before the log ends may still be under way."""
 
 _NO_OUTCOME: dict[str, Value] = {
     "outcome_leaf": None,
@@ -21,7 +28,7 @@ _NO_OUTCOME: dict[str, Value] = {
 
 
 class Calls:
-    """Keeps the calls of the period that have no outcome yet, and no others."""
+    """Keeps the calls of the period that have no outcome yet; of others that have none, the event id."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
@@ -29,13 +36,31 @@ class Calls:
         self._chains: dict[str, str] = {}
         self._ends: dict[str, int] = {}
         self._restarted_ns = 0
+        self._elsewhere: set[str] = set()
+        self._alone: dict[str, dict[str, Any]] = {}
         self._regions = {name: backend.region for name, backend in around.context.backends.items()}
 
+    def state(self) -> dict[str, Any]:
+        """Return what is kept of calls, as plain data."""
+        return {
+            "open": self._open, "chains": self._chains, "elsewhere": sorted(self._elsewhere), "alone": self._alone
+        }  # fmt: skip
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from what `state` gave."""
+        self._open, self._chains, self._alone = state["open"], state["chains"], state["alone"]
+        self._elsewhere = set(state["elsewhere"])
+
+    def pass_over(self, event_id: str) -> None:
+        """Take note of a call that is not of the period, so that its outcome is known for what it is."""
+        if self._alone.pop(event_id, None) is None:
+            self._elsewhere.add(event_id)
+
     def take(self, entry: Entry) -> None:
-        """Take a record."""
+        """Take a record; of an outcome of any time, since it may close a call of the period."""
         match entry.type:
             case "access.outcome":
-                self._close(entry)
+                self._end(entry)
             case "worker.exited" | "gateway.started":
                 self._lose(entry)
             case "access.denials_suppressed" | "admin.denials_suppressed":
@@ -53,14 +78,13 @@ class Calls:
         for event_id, row in self._open.items():
             cause = self._cause(event_id, row)
             row |= {"closed": bool(cause), "cause": cause}
-            self._gap(row, cause)
+            self._gap("open-call", row, cause)
             self._around.emit("calls", row)
-        self._open.clear()
-        self._chains.clear()
+        for outcome in self._alone.values():
+            if self._around.period.contains(outcome["base"]["time"]):
+                self._gap("outcome-alone", outcome["base"], "")
 
     def _begin(self, entry: Entry) -> None:
-        if not self._around.period.contains(entry.time_ns) or "unwritable" in entry.document:
-            return
         row = self._row(entry)
         if entry.type != "access.intent":
             row["outcome_leaf"] = -1
@@ -69,6 +93,9 @@ class Calls:
             return
         self._open[entry.event_id] = row
         self._chains[entry.event_id] = str(entry.document.get("chain", ""))
+        outcome = self._alone.pop(entry.event_id, None)
+        if outcome is not None:
+            self._close(entry.event_id, outcome)
 
     def _row(self, entry: Entry) -> dict[str, Value]:
         document = entry.document
@@ -88,7 +115,7 @@ class Calls:
             "model": str(model.get("name", "")),
             "upstream_model": str(model.get("upstream", "")),
             "protocol": str(part(given, "request").get("protocol", "")),
-            "decision": str(document.get("decision", "")),
+            "decision": str(document.get("decision", "allow" if entry.type == "access.intent" else "deny")),
             "reasons": texts(document.get("reasons")),
             "problem": str(document.get("problem", "")),
             "policy_revision": str(policy.get("revision", "")) if given else "",
@@ -105,6 +132,7 @@ class Calls:
             "approval_required": "require_approval" in obligations or "approval" in document,
             "approval": str(document.get("approval", "")) if document.get("decision") == "allow" else "",
             "break_glass": "break_glass" in document.get("reasons", ()),
+            "policy_input": bool(given),
             **_credential(entry),
         }
         row.update(self._registered(row, str(risk.get("system", "")), digest, system))
@@ -126,27 +154,24 @@ class Calls:
             "purpose_listed": not entry.purposes or row["action"] in entry.purposes,
         }
 
-    def _close(self, entry: Entry) -> None:
-        row = self._open.pop(str(entry.document.get("intent", "")), None)
-        if row is None:
-            return  # a call of another period
-        document = entry.document
-        usage = part(document, "usage")
-        backend = str(document.get("backend", ""))
-        self._chains.pop(str(row["event_id"]), None)
-        row |= {
-            "outcome_leaf": entry.leaf,
-            "closed": True,
-            "result": str(document.get("result", "")),
-            "cause": str(document.get("cause", "")),
-            "status": document.get("status"),
-            "input_tokens": usage.get("input_tokens"),
-            "output_tokens": usage.get("output_tokens"),
-            "duration_ms": max(0, entry.time_ns - _whole(row["time"])) // 1_000_000,
-            "backend": backend,
-            "response_digest": bool(part(document, "response").get("digest")),
-        }
-        region = self._regions.get(backend, "")
+    def _end(self, entry: Entry) -> None:
+        intent = str(entry.document.get("intent", ""))
+        if intent in self._elsewhere:
+            self._elsewhere.discard(intent)
+        elif intent:
+            outcome = _outcome(entry)
+            if intent in self._open:
+                self._close(intent, outcome)
+            else:
+                self._alone[intent] = outcome
+
+    def _close(self, intent: str, outcome: Mapping[str, Any]) -> None:
+        row = self._open.pop(intent)
+        self._chains.pop(intent, None)
+        row |= outcome["fields"]
+        time_ns = outcome["base"]["time"]
+        row["duration_ms"] = max(0, time_ns - _whole(row["time"])) // 1_000_000
+        region = self._regions.get(str(row["backend"]), "")
         if not row["region"] and region:
             row["region"] = region
             registered = self._around.registers.system(str(row["data_digest"]), str(row["system"]))
@@ -165,18 +190,38 @@ class Calls:
         time_ns = _whole(row["time"])
         if self._ends.get(self._chains.get(event_id, ""), 0) >= time_ns:
             return "worker-exited"
-        return "gateway-ended" if self._restarted_ns > time_ns else ""
+        if self._restarted_ns > time_ns:
+            return "gateway-ended"
+        return "under-way" if self._around.now_ns - time_ns < UNDER_WAY_NS else ""
 
-    def _gap(self, row: Mapping[str, Value], cause: str) -> None:
+    def _gap(self, kind: str, row: Mapping[str, Value], cause: str) -> None:
         base: dict[str, Value] = {name: row[name] for name in ("leaf", "event_id", "time", "day", "system")}
         gap: dict[str, Value] = {
-            "kind": "open-call",
+            "kind": kind,
             "since": row["time"],
             "until": None,
             "explained": bool(cause),
             "cause": cause,
         }
         self._around.emit("gaps", {**base, **gap})
+
+
+def _outcome(entry: Entry) -> dict[str, Any]:
+    """Return what an outcome adds to its call."""
+    document = entry.document
+    usage = part(document, "usage")
+    fields: dict[str, Value] = {
+        "outcome_leaf": entry.leaf,
+        "closed": True,
+        "result": str(document.get("result", "")),
+        "cause": str(document.get("cause", "")),
+        "status": document.get("status"),
+        "input_tokens": usage.get("input_tokens"),
+        "output_tokens": usage.get("output_tokens"),
+        "backend": str(document.get("backend", "")),
+        "response_digest": bool(part(document, "response").get("digest")),
+    }
+    return {"base": base_of(entry, str(document.get("system", ""))), "fields": fields}
 
 
 def _credential(entry: Entry) -> dict[str, Value]:

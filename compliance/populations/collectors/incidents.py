@@ -16,6 +16,7 @@ class _Incident:
     title: str
     aware_ns: int
     classes: list[str]
+    hold: str
     assessed: bool = False
     deadlines: dict[str, int] = field(default_factory=dict)
     reports: dict[str, tuple[int, bool]] = field(default_factory=dict)
@@ -38,7 +39,8 @@ class Incidents:
         if entry.type == "incident.opened":
             aware = int(document["aware_at"]) * SECOND
             base = base_of(entry, str(document.get("system", "")))
-            self._incidents[name] = _Incident(base, str(document["title"]), aware, texts(document.get("classes")))
+            classes, hold = texts(document.get("classes")), str(document.get("hold", ""))
+            self._incidents[name] = _Incident(base, str(document["title"]), aware, classes, hold)
             return
         known = self._incidents.get(name)
         if known is None:
@@ -76,6 +78,7 @@ class Incidents:
             "personal_data_breach": BREACH in each.classes,
             "reported_in_time": all(self._kept(each, duty) for duty in each.deadlines),
             "closed": each.closed_ns is not None,
+            "hold": each.hold,
         }
 
     def _kept(self, each: _Incident, duty: str) -> bool:

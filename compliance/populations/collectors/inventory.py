@@ -20,6 +20,7 @@ class _Identity:
     fields: dict[str, str]
     registered_ns: int
     status: str
+    older: bool = False
     reviewed_ns: int = 0
     longest_ns: int = 0
     retired_ns: int = 0
@@ -75,6 +76,15 @@ class Inventory:
             case "identity.revocation_lifted":
                 self._lift(entry, str(entry.document["kind"]), str(entry.document["subject"]))
 
+    def _known(self, entry: Entry) -> "_Identity":
+        """Return an identity; one whose registration the log does not go back to is as old as the log at least."""
+        agent = str(entry.document["agent"])
+        known = self._identities.get(agent)
+        if known is None:
+            fields = dict.fromkeys(("kind", "owner", "team", "risk_tier"), "")
+            known = self._identities[agent] = _Identity(base_of(entry), fields, self._around.oldest(), "", True)
+        return known
+
     def finish(self) -> None:
         """Give out identities, reviews and what is still revoked."""
         for name, identity in self._identities.items():
@@ -92,28 +102,26 @@ class Inventory:
         self._identities[str(document["agent"])] = identity
 
     def _update(self, entry: Entry) -> None:
-        known, changes = self._identities.get(str(entry.document["agent"])), entry.document.get("changes")
-        if known is not None and isinstance(changes, dict):
+        known, changes = self._known(entry), entry.document.get("changes")
+        if isinstance(changes, dict):
             known.fields |= {name: str(value) for name, value in changes.items() if name in known.fields}
 
     def _change(self, entry: Entry) -> None:
         agent, status = str(entry.document["agent"]), str(entry.document["status"])
-        known = self._identities.get(agent)
-        if known is not None:
-            known.status = status
-            if status == "retired" and not known.retired_ns:
-                known.seen(entry.time_ns, self._around.period.start_ns)
-                known.retired_ns = entry.time_ns
+        known = self._known(entry)
+        known.status = status
+        if status == "retired" and not known.retired_ns:
+            known.seen(entry.time_ns, self._around.period.start_ns)
+            known.retired_ns = entry.time_ns
         if status in _OUT:
             self._revoke(entry, "status", agent)
         else:
             self._lift(entry, "status", agent)
 
     def _decide(self, entry: Entry) -> None:
-        known = self._identities.get(str(entry.document["agent"]))
-        if known is not None:
-            known.seen(entry.time_ns, self._around.period.start_ns)
-            known.reviewed_ns = entry.time_ns
+        known = self._known(entry)
+        known.seen(entry.time_ns, self._around.period.start_ns)
+        known.reviewed_ns = entry.time_ns
 
     def _revoke(self, entry: Entry, kind: str, subject: str) -> None:
         document = entry.document
@@ -135,8 +143,8 @@ class Inventory:
             self._give(row)
 
     def _give(self, row: dict[str, Value]) -> None:
-        time_ns = row["time"]
-        if isinstance(time_ns, int) and self._around.period.contains(time_ns):
+        lifted = row["lifted_at"]
+        if not isinstance(lifted, int) or lifted >= self._around.period.start_ns:
             self._around.emit("revocations", row)
 
     def _tell(self, name: str, identity: _Identity) -> None:
@@ -149,7 +157,7 @@ class Inventory:
             **identity.base,
             "agent": name,
             **identity.fields,
-            "registered_at": identity.registered_ns,
+            "registered_at": None if identity.older else identity.registered_ns,
             "status_at_end": identity.status,
             "owner_present": bool(identity.fields["owner"].strip()),
             "last_review_at": identity.reviewed_ns or None,

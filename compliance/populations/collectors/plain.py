@@ -51,10 +51,6 @@ def _start(document: Mapping[str, Any], entry: Entry, _around: Surroundings) -> 
     }
 
 
-def _unsafe(document: Mapping[str, Any], _entry: Entry, _around: Surroundings) -> Fields:
-    return {"option": _said(document, "option")}
-
-
 def _admin(document: Mapping[str, Any], _entry: Entry, _around: Surroundings) -> Fields:
     policy = part(document, "policy")
     return {
@@ -65,16 +61,6 @@ def _admin(document: Mapping[str, Any], _entry: Entry, _around: Surroundings) ->
         "reasons": texts(document.get("reasons")),
         "policy_revision": str(policy.get("revision", "")),
         "data_digest": str(policy.get("data_digest", "")),
-    }
-
-
-def _key(document: Mapping[str, Any], entry: Entry, _around: Surroundings) -> Fields:
-    checkpoint = entry.type.startswith("log.")
-    return {
-        "kind": "checkpoint" if checkpoint else _said(document, "kind"),
-        "event": entry.type.rpartition(".")[2].removeprefix("checkpoint_key_"),
-        "key": _said(document, "verifier_key" if checkpoint else "authority"),
-        "cause": _said(document, "cause") or _said(document, "detail"),
     }
 
 
@@ -133,7 +119,6 @@ _MADE: dict[str, tuple[str, _Make]] = {
     "config.refused": ("config_changes", _config),
     "gateway.started": ("starts", _start),
     "gateway.stopped": ("starts", _start),
-    "unsafe.option": ("unsafe_options", _unsafe),
     "admin.request": ("admin_actions", _admin),
     "log.legal_hold_set": ("holds", _hold),
     "log.legal_hold_lifted": ("holds", _hold),
@@ -141,9 +126,6 @@ _MADE: dict[str, tuple[str, _Make]] = {
     "content.searched": ("content_access", _access),
     "evidence.exported": ("evidence_exports", _exported),
     "evidence.refused": ("evidence_exports", _exported),
-    **{f"authority.{each}": ("key_events", _key)
-       for each in ("prepared", "activated", "tainted", "revoked", "expired", "failed")},
-    **{f"log.checkpoint_key_{each}": ("key_events", _key) for each in ("created", "rotated")},
     **{f"oversight.{each}": ("oversight", _oversight) for each in _OVERSIGHT},
 }  # fmt: skip
 
@@ -151,7 +133,7 @@ TYPES = tuple(_MADE)
 
 
 class Plain:
-    """Makes a row of each record of the period; credentials of records before it are known for their calls."""
+    """Makes a row of each record of the period."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around

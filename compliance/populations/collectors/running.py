@@ -1,6 +1,5 @@
 """How the gateway ran: gaps, what it described of itself, retention, erasures."""
 
-from compliance.period import day_of
 from compliance.populations.base import Entry, Value
 from compliance.populations.collectors.base import DAY_NS, SECOND, Surroundings, base_of, made, part
 
@@ -20,18 +19,22 @@ class Running:
     """Follows starts and ends, and keeps the last description of each day.
 
     Attributes:
-        intervals: when a gateway ran, UNIX nanoseconds.
+        intervals: when a gateway ran by its starts and ends, from and until, UNIX nanoseconds.
+        down: when none ran since one had ended in order.
+        dead: when none is known to have run since one had ended without a word.
     """
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
         self.intervals: list[tuple[int, int]] = []
+        self.down: list[tuple[int, int]] = []
+        self.dead: list[tuple[int, int]] = []
         self._started: dict[str, int] = {}
         self._stopped: dict[str, int] = {}
+        self._ended: list[tuple[Entry, int, int]] = []
         self._daily: dict[tuple[str, str, str], dict[str, Value]] = {}
         self._sealed: dict[str, int] = {}
         self._erasures: dict[str, dict[str, Value]] = {}
-        self.last_alive: dict[str, int] = {}
 
     def take(self, entry: Entry) -> None:
         """Take a record."""
@@ -43,7 +46,7 @@ class Running:
             case "gateway.stopped":
                 self._stop(entry)
             case "gateway.counts":
-                self.last_alive[_chain(entry)] = entry.time_ns
+                self._started.setdefault(_chain(entry), self._around.oldest())
                 self._count(entry)
             case "gateway.hops" | "secret.inventory":
                 self._describe(entry)
@@ -58,8 +61,11 @@ class Running:
 
     def finish(self) -> None:
         """Give out what is left; a gateway that has not stopped runs until the log ends."""
+        for ended in self._ended:
+            self._end(*ended)
         for started in self._started.values():
             self.intervals.append((started, self._around.now_ns))
+        self.down += [(stopped, self._around.now_ns) for stopped in self._stopped.values()]
         for row in self._daily.values():
             population = "hops" if "hop" in row else "secrets"
             self._around.emit(population, row)
@@ -70,14 +76,20 @@ class Running:
         chain = _chain(entry)
         before = self._started.get(chain)
         if before is not None:
-            end = max(self.last_alive.get(chain, before), before)
-            self.intervals.append((before, end))
-            cause = "the gateway ended without a word: killed, or the machine failed"
-            self._gap(entry, "ended", end, entry.time_ns, "", cause)
+            self._ended.append((entry, before, self._around.sign_before(entry.time_ns)))
         elif chain in self._stopped:
-            self._gap(entry, "downtime", self._stopped.pop(chain), entry.time_ns, "stopped in order")
+            stopped = self._stopped.pop(chain)
+            self.down.append((stopped, entry.time_ns))
+            self._gap(entry, "downtime", stopped, entry.time_ns, "stopped in order")
         self._started[chain] = entry.time_ns
-        self.last_alive[chain] = entry.time_ns
+
+    def _end(self, entry: Entry, started: int, sign: int) -> None:
+        """Tell of an end without a word, which only the next start shows: it was after the last sign of life."""
+        end = max(started, sign, self._around.sign_before(entry.time_ns))
+        self.intervals.append((started, end))
+        self.dead.append((end, entry.time_ns))
+        cause = "the gateway ended without a word: killed, or the machine failed"
+        self._gap(entry, "ended", end, entry.time_ns, "", cause)
 
     def _stop(self, entry: Entry) -> None:
         chain = _chain(entry)
@@ -124,7 +136,11 @@ class Running:
                 "requests": document.get("requests"),
                 "in_flight": document.get("in_flight"),
                 "decisions": int(decisions.get("allow", 0)) + int(decisions.get("deny", 0)),
+                "allowed": int(decisions.get("allow", 0)),
+                "denied": int(decisions.get("deny", 0)),
                 "backend_requests": sum(int(each.get("answers", 0)) for each in document.get("backends", ())),
+                "input_tokens": document.get("input_tokens"),
+                "output_tokens": document.get("output_tokens"),
                 "recorded": None,
                 "counted": None,
                 "reconciled": None,
@@ -171,18 +187,19 @@ class Running:
         self._around.emit("erasures", {**row, "days": days, "in_time": days <= ERASURE_DAYS})
 
 
-def retention_state(around: Surroundings, oldest_ns: int, begun_ns: int) -> dict[str, Value]:
+def retention_state(around: Surroundings, deleted: int, complete_ns: int) -> dict[str, Value]:
     """Return the row that says how far the log goes back at the end of the period.
 
     Args:
-        oldest_ns: time of the oldest record that is there.
-        begun_ns: when the log began.
+        deleted: leaves whose records retention deleted.
+        complete_ns: since when no chain lacks a record.
     """
     end = around.end_ns
-    wanted = max(begun_ns, end - KEPT_DAYS * DAY_NS)
-    row: dict[str, Value] = {"kind": "state", "records": None, "oldest": oldest_ns, "kept_long_enough": True}
+    wanted = end - KEPT_DAYS * DAY_NS
+    old_enough = complete_ns <= wanted or not deleted
+    row: dict[str, Value] = {"kind": "state", "records": deleted, "oldest": complete_ns, "kept_long_enough": True}
     last = max(around.period.start_ns, end - SECOND)
-    return {**made(last), **row, "oldest_old_enough": oldest_ns <= wanted, "day": day_of(last)}
+    return {**made(last), **row, "oldest_old_enough": old_enough}
 
 
 def _chain(entry: Entry) -> str:

@@ -31,6 +31,7 @@ def log(tmp_path: Path) -> Iterator[PlantedLog]:
         ))  # fmt: skip
         planted.call("2027-03-01T10:00:00")
         planted.call("2027-03-02T10:00:00")
+        planted.alive("2027-03-01", "2027-03-02")
         yield planted
 
 

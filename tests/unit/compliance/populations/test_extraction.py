@@ -56,8 +56,9 @@ def test_a_call_without_an_outcome_is_a_gap_and_one_that_a_worker_lost_is_an_exp
     log.write("2027-03-01T10:00:00", "worker-0", intent())
     log.write("2027-03-01T10:00:05", "control", ("worker.exited", {"worker": 0, "pid": 7, "exit_code": -9}))
     log.write("2027-03-01T11:00:00", "worker-1", intent())
+    log.call("2027-03-01T11:10:00")
     data = log.populations(MARCH)
-    assert [row["closed"] for row in rows(data, "calls")] == [True, False]
+    assert [row["closed"] for row in sorted(rows(data, "calls"), key=lambda row: row["time"])] == [True, False, True]
     gaps = {row["cause"]: row["explained"] for row in rows(data, "gaps") if row["kind"] == "open-call"}
     assert gaps == {"worker-exited": True, "": False}
 
@@ -186,12 +187,56 @@ def test_a_gateway_that_was_killed_leaves_an_unexplained_gap_and_one_that_was_st
 
 
 def test_a_day_without_a_record_is_not_covered(log):
-    log.write("2027-03-01T10:00:00", "control", STARTED)
-    log.call("2027-03-01T11:00:00")
-    log.call("2027-03-03T11:00:00")
+    log.write("2027-03-01T00:00:00", "control", STARTED)
+    log.alive("2027-03-01")
+    log.write("2027-03-01T23:50:00", "control", ("gateway.stopped", {"status": 0}))
+    log.write("2027-03-03T00:00:00", "control", STARTED)
+    log.alive("2027-03-03")
     data = log.populations(MARCH)
     assert [row["covered"] for row in rows(data, "coverage")] == [True, False, True]
     assert data.uncovered() == [("2027-03-02", "the log has no record of this day")]
+
+
+def test_hours_in_which_nothing_shows_that_a_gateway_ran_are_a_gap_and_take_the_day_its_coverage(log):
+    log.write("2027-03-01T00:00:00", "control", STARTED)
+    log.alive("2027-03-01")
+    log.call("2027-03-02T00:10:00")
+    log.call("2027-03-02T05:00:00", chain="worker-1")
+    log.write("2027-03-02T06:59:00", "govctl", ("evidence.refused", {"principal": "operator:ada"}))
+    log.write("2027-03-02T07:00:30", "control", ("gateway.hops", {"hops": []}))
+    data = log.populations(Period(date(2027, 3, 1), date(2027, 3, 2)))
+    why = "nothing shows that a gateway ran, or had ended in order, from 00:10 to 05:00, 05:00 to 07:00 UTC"
+    assert data.uncovered() == [("2027-03-02", why)]
+    silent = [row for row in rows(data, "gaps") if row["kind"] == "silence"]
+    assert [(row["explained"], row["day"]) for row in silent] == [(False, "2027-03-02")] * 2
+    assert [row["silent_seconds"] for row in rows(data, "coverage")] == [0, 17_399 + 7_229]
+
+
+def test_a_gateway_that_had_ended_in_order_leaves_no_silence(log):
+    log.write("2027-03-01T00:00:00", "control", STARTED)
+    log.write("2027-03-01T01:00:00", "control", ("gateway.stopped", {"status": 0}))
+    log.write("2027-03-01T20:00:00", "control", STARTED)
+    log.write("2027-03-01T21:00:00", "control", ("gateway.hops", {"hops": []}))
+    log.write("2027-03-01T22:30:00", "control", ("gateway.hops", {"hops": []}))
+    day = rows(log.populations(MARCH), "coverage")[0]
+    assert (day["covered"], day["silent_seconds"], day["whole"]) == (True, 0, False)
+    assert day["running_seconds"] == 3600 + 2.5 * 3600
+
+
+def test_a_gateway_that_was_killed_ended_with_the_last_record_of_any_of_its_processes(log):
+    log.write("2027-03-01T00:00:00", "control", STARTED)
+    log.alive("2027-03-01")
+    log.call("2027-03-02T00:20:00", chain="worker-1")
+    log.world.sequence()
+    log.write("2027-03-02T00:25:00", "control", STARTED)
+    gap = only([row for row in rows(log.populations(MARCH), "gaps") if row["kind"] == "ended"])
+    assert (gap["since"], gap["until"]) == (at("2027-03-02T00:20:01"), at("2027-03-02T00:25:00"))
+
+
+def test_a_gateway_of_whose_start_the_log_has_nothing_left_ran_all_the_same(log):
+    log.write("2027-02-28T23:00:00", "control", counts("2027-02-28T22:00:00", "2027-02-28T23:00:00", 0))
+    log.alive("2027-03-01")
+    assert rows(log.populations(MARCH), "coverage")[0]["running_seconds"] == 23.5 * 3600
 
 
 def counts(since: str, until: str, decisions: int) -> tuple[str, dict[str, object]]:

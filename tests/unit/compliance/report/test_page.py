@@ -27,6 +27,7 @@ def facts(tmp_path: Path) -> Iterator[Facts]:
     with PlantedLog(tmp_path) as log:
         log.call("2027-03-01T10:00:00")
         log.write("2027-03-02T10:00:00", "worker-1", intent())
+        log.alive("2027-03-02")
         register = load_register({"systems": {"hiring": {**SYSTEM, "intended_purpose": HOSTILE}}})
         data = log.populations(MARCH, register)
         catalogue = load_catalogue([], POPULATIONS)
