@@ -116,7 +116,7 @@ class Framework(Part):
     title: Said
     version: Said
     source: Said
-    checked: date = Field(description="When its texts and dates were last compared with the source.")
+    checked: date = Field(description="When its texts and dates were last gone through; the note says against what.")
     note: str = ""
     controls: list[Control] = []
     references: dict[str, Said] = Field(

@@ -30,7 +30,7 @@ def calls_chart(bars: Sequence[Bar]) -> Markup:
     step = (WIDTH - LEFT) * 1000 // len(bars)
     parts = [_axis(highest)]
     for place, bar in enumerate(bars):
-        x, width = LEFT * 1000 + place * step, max(step * 8 // 10, 200)
+        x, width = LEFT * 1000 + place * step, min(max(step * 8 // 10, 200), 48_000)
         base = (HEIGHT - BOTTOM) * 1000
         for count, fill, word in ((bar.allowed, "#2f5fa8", "allowed"), (bar.refused, "#b3261e", "refused")):
             height = count * (HEIGHT - BOTTOM - 10) * 1000 // highest

@@ -181,7 +181,7 @@ def question(**changes: Any) -> Question:
 
 
 class Page:
-    """A part as a colleague would write one."""
+    """A part that writes one page."""
 
     def write(self, facts: Facts, out: Output) -> None:
         out.write("index.html", "text/html", f"<h1>{facts.system}</h1>".encode())
