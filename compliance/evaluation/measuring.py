@@ -1,4 +1,7 @@
-"""Measures a test over the period and on each of its days."""
+"""Measures a test over the period and on each of its days.
+
+Names in its SQL are the registry's, and `conditions` quotes every literal: that is why S608 is passed over here.
+"""
 
 from collections.abc import Mapping
 from fractions import Fraction
@@ -85,7 +88,7 @@ def _figure(
     column = f'"{test.highest or test.lowest}"'
     figure = "count(*)" if test.count else f"{'max' if test.highest else 'min'}({column})"
     query = f"SELECT {figure} FROM {table} WHERE {about}"  # noqa: S608 - names are the registry's
-    ((value, rows),) = data.query(f"SELECT {figure}, count(*) FROM {table} WHERE {about}")  # noqa: S608
+    ((value, rows),) = data.query(f"SELECT {figure}, count(*) FROM {table} WHERE {about}")  # noqa: S608 - our names
     number, count = None if value is None else _whole(value), _whole(rows)
     exceptions = _beyond(data, test, table, about, column)
     beyond = dict.fromkeys(exceptions, True)
@@ -116,7 +119,7 @@ def _figure(
 def _beyond(data: Asked, test: ControlTest, table: str, about: str, column: str) -> tuple[tuple[int, str], ...]:
     """Return the rows that are beyond the bound; of a number of rows that is too high, all of them."""
     if test.count:
-        ((rows,),) = data.query(f"SELECT count(*) FROM {table} WHERE {about}")  # noqa: S608
+        ((rows,),) = data.query(f"SELECT count(*) FROM {table} WHERE {about}")  # noqa: S608 - names are the registry's
         if test.at_most is None or _whole(rows) <= test.at_most:
             return ()
         bound = "1"

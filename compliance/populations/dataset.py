@@ -1,4 +1,7 @@
-"""The populations of a period in a SQLite database: one strict table each, which anybody can query."""
+"""The populations of a period in a SQLite database: one strict table each, which anybody can query.
+
+Names in its SQL are the registry's, and values are bound: that is why S608 is passed over here.
+"""
 
 import json
 import sqlite3

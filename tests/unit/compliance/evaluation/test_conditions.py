@@ -129,5 +129,5 @@ def test_a_text_with_a_nul_is_refused():
 def test_a_system_narrows_a_population_that_has_systems():
     connection = database([{"word": "a", "other": "", "number": 1, "flag": True, "members": []}])
     for system, count in (("s", 1), ("it's", 0), ("", 1)):
-        sql = f"SELECT count(*) FROM things WHERE {where(TABLE, {}, system=system)}"  # noqa: S608
+        sql = f"SELECT count(*) FROM things WHERE {where(TABLE, {}, system=system)}"  # noqa: S608 - our names
         assert connection.execute(sql).fetchone() == (count,)
