@@ -51,7 +51,7 @@ def load_catalogue(directories: Sequence[Path], populations: Mapping[str, Popula
     faults: list[str] = []
     for place, text in _files(directories):
         try:
-            framework = parse_framework(yaml.load(text, Loader=_StrictLoader))  # noqa: S506 - derived from SafeLoader
+            framework = parse_framework(yaml.load(text, Loader=StrictLoader))  # noqa: S506 - derived from SafeLoader
         except yaml.YAMLError as error:
             faults.append(f"{place}: {str(error).replace(chr(10), ' ')}")
             continue
@@ -87,7 +87,7 @@ def _files(directories: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
                 raise ComplianceError(f"{path} cannot be read: {error.strerror}") from error
 
 
-class _StrictLoader(yaml.SafeLoader):
+class StrictLoader(yaml.SafeLoader):
     """Refuses a key that stands twice, which YAML would let the last one win."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from compliance.catalogue.loading import MAX_FILE_BYTES, StrictLoader
 from compliance.catalogue.model import Control, Identifier, Person
 from compliance.errors import ComplianceError
 from compliance.evaluation.result import PersonResult
@@ -52,7 +53,10 @@ def load_statements(directory: Path | None) -> tuple[Statement, ...]:
     faults: list[str] = []
     for path in sorted(directory.glob("*.yaml")):
         try:
-            written = yaml.safe_load(path.read_bytes()) or []
+            if path.stat().st_size > MAX_FILE_BYTES:
+                faults.append(f"{path} is larger than {MAX_FILE_BYTES} bytes")
+                continue
+            written = yaml.load(path.read_bytes(), Loader=StrictLoader) or []  # noqa: S506 - derived from SafeLoader
         except (OSError, yaml.YAMLError) as error:
             faults.append(f"{path}: {str(error).replace(chr(10), ' ')}")
             continue

@@ -35,6 +35,8 @@ def quoted(value: Scalar) -> str:
     if isinstance(value, bool):
         return "1" if value else "0"
     if isinstance(value, int):
+        if not -(2**63) < value < 2**63:
+            raise ValueError(f"{value} is larger than whole numbers of a population are")
         return str(value)
     if "\0" in value:
         raise ValueError("a text with a NUL cannot be compared")

@@ -1,6 +1,7 @@
 """Decides every control of some frameworks over a period, for one AI system or for the organisation."""
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Protocol
 
 from compliance.catalogue.model import Control, Framework
@@ -16,6 +17,17 @@ class Data(Asked, Protocol):
 
     def uncovered(self) -> list[tuple[str, str]]:
         """Return the days that the log does not cover, and why."""
+
+
+class _Remembered:
+    """Populations that are asked the same only once: controls of several frameworks share their tests."""
+
+    def __init__(self, data: Data) -> None:
+        self.populations = data.populations
+        self._query = lru_cache(maxsize=None)(data.query)
+
+    def query(self, sql: str) -> list[tuple[object, ...]]:
+        return self._query(sql)
 
 
 def evaluate(
@@ -44,19 +56,20 @@ def evaluate(
         register.get(name)
     check_statements(statements, [control for framework in frameworks for control in framework.controls])
     uncovered = data.uncovered()
+    asked = _Remembered(data)
     results: list[ControlResult] = []
     for framework in frameworks:
         for control in framework.controls:
             places = [""] if control.scope == "organisation" else systems
             results += [
-                _control(data, framework, control, register, period, place, statements, dict(uncovered))
+                _control(asked, framework, control, register, period, place, statements, dict(uncovered))
                 for place in places
             ]
     return Evaluation(period, system, tuple(frameworks), tuple(results), tuple(uncovered))
 
 
 def _control(
-    data: Data,
+    data: Asked,
     framework: Framework,
     control: Control,
     register: Register,

@@ -8,12 +8,13 @@ from fractions import Fraction
 from typing import Literal, Protocol
 
 from compliance.catalogue.model import ControlTest
-from compliance.evaluation.conditions import where
+from compliance.evaluation.conditions import quoted, where
 from compliance.evaluation.result import ControlTestResult, DayResult, DayStatus
 from compliance.period import Period
 from compliance.populations.base import Population
 
 Outcome = Literal["pass", "fail", "partial"]
+Decided = Literal["pass", "fail", "partial", "not-applicable"]
 
 
 class Asked(Protocol):
@@ -46,34 +47,28 @@ def measure(
 def _share(
     data: Asked, test: ControlTest, period: Period, uncovered: Mapping[str, str], system: str
 ) -> ControlTestResult:
-    population = data.populations[test.population]
-    about = where(population, test.of, system=system)
-    good = where(population, test.good or {})
+    about = where(data.populations[test.population], test.of, system=system)
+    good = where(data.populations[test.population], test.good or {})
     table = f'"{test.population}"'
     found = {
         str(day): (_whole(rows), _whole(fine))
         for day, rows, fine in data.query(
-            f"SELECT day, count(*), coalesce(sum({good}), 0) FROM {table} WHERE {about} GROUP BY day"  # noqa: S608
+            f"SELECT {_day(period)}, count(*), coalesce(sum({good}), 0) FROM {table} WHERE {about} GROUP BY 1"  # noqa: S608 - see above
         )
     }
-    exceptions = tuple(
-        (_whole(leaf), str(event))
-        for leaf, event in data.query(
-            f"SELECT leaf, event_id FROM {table} WHERE {about} AND NOT ({good}) ORDER BY leaf, rowid"  # noqa: S608
-        )
-    )
     rows = sum(each for each, _ in found.values())
     fine = sum(each for _, each in found.values())
+    exceptions = _records(data, table, f"{about} AND NOT ({good})") if fine < rows else ()
+    lacking = _lacking(data, test, period, uncovered)
     days = []
     for day in period.days():
         of_day, good_of_day = found.get(day.isoformat(), (0, 0))
         status: DayStatus = _judge(test, good_of_day, of_day) if of_day else "pass"
-        if day.isoformat() in uncovered or (population.daily and not of_day):
-            status = "no-data"
+        status = "no-data" if day.isoformat() in lacking else status
         days.append(DayResult(day.isoformat(), status, of_day, of_day - good_of_day))
     query = f"SELECT count(*), sum({good}) FROM {table} WHERE {about}"  # noqa: S608 - shown to people
     measured = f"{_percent(fine, rows)} ({rows - fine} exceptions of {rows})" if rows else "no such row"
-    outcome, reason = _with_days(_judge(test, fine, rows) if rows else _when_empty(test), days, uncovered)
+    outcome, reason = _with_days(_judge(test, fine, rows) if rows else test.when_empty, days, uncovered)
     return ControlTestResult(
         test, outcome, measured, fine if rows else None, rows, exceptions, query, reason, tuple(days)
     )
@@ -82,53 +77,63 @@ def _share(
 def _figure(
     data: Asked, test: ControlTest, period: Period, uncovered: Mapping[str, str], system: str
 ) -> ControlTestResult:
-    population = data.populations[test.population]
-    about = where(population, test.of, system=system)
+    about = where(data.populations[test.population], test.of, system=system)
     table = f'"{test.population}"'
     column = f'"{test.highest or test.lowest}"'
     figure = "count(*)" if test.count else f"{'max' if test.highest else 'min'}({column})"
     query = f"SELECT {figure} FROM {table} WHERE {about}"  # noqa: S608 - names are the registry's
-    ((value, rows),) = data.query(f"SELECT {figure}, count(*) FROM {table} WHERE {about}")  # noqa: S608 - our names
+    ((value, rows),) = data.query(f"SELECT {figure}, count(*) FROM {table} WHERE {about}")  # noqa: S608 - see above
     number, count = None if value is None else _whole(value), _whole(rows)
-    exceptions = _beyond(data, test, table, about, column)
-    beyond = dict.fromkeys(exceptions, True)
-    of_day = {
-        str(day): _whole(each)
-        for day, each in data.query(f"SELECT day, count(*) FROM {table} WHERE {about} GROUP BY day")  # noqa: S608
+    beyond = _beyond(test, count, column)
+    exceptions = _records(data, table, f"{about} AND {beyond}") if beyond else ()
+    found = {
+        str(day): (_whole(each), _whole(bad))
+        for day, each, bad in data.query(
+            f"SELECT {_day(period)}, count(*), coalesce(sum({beyond or 0}), 0) FROM {table} WHERE {about} GROUP BY 1"  # noqa: S608 - see above
+        )
     }
-    bad_days: dict[str, int] = {}
-    for day, leaf, event in data.query(f"SELECT day, leaf, event_id FROM {table} WHERE {about}") if beyond else ():  # noqa: S608
-        if (_whole(leaf), str(event)) in beyond:
-            bad_days[str(day)] = bad_days.get(str(day), 0) + 1
+    lacking = _lacking(data, test, period, uncovered)
     days = []
     for day in period.days():
-        name = day.isoformat()
-        status: DayStatus = "no-data" if name in uncovered else "fail" if name in bad_days else "pass"
-        days.append(DayResult(name, status, of_day.get(name, 0), bad_days.get(name, 0)))
+        of_day, bad_of_day = found.get(day.isoformat(), (0, 0))
+        status: DayStatus = "no-data" if day.isoformat() in lacking else "fail" if bad_of_day else "pass"
+        days.append(DayResult(day.isoformat(), status, of_day, bad_of_day))
     unit = f" {test.unit}" if test.unit else ""
     measured = f"{number}{unit}" if number is not None else "no such row"
-    decided: Literal["pass", "fail", "partial", "not-applicable"]
-    if test.count:
-        decided = "pass" if _within(test, count) else "fail"
-    else:
-        decided = ("pass" if _within(test, number) else "fail") if number is not None else _when_empty(test)
+    decided: Decided = test.when_empty
+    if number is not None:
+        decided = "pass" if _within(test, number) else "fail"
     outcome, reason = _with_days(decided, days, uncovered)
     return ControlTestResult(test, outcome, measured, number, count, exceptions, query, reason, tuple(days))
 
 
-def _beyond(data: Asked, test: ControlTest, table: str, about: str, column: str) -> tuple[tuple[int, str], ...]:
-    """Return the rows that are beyond the bound; of a number of rows that is too high, all of them."""
-    if test.count:
-        ((rows,),) = data.query(f"SELECT count(*) FROM {table} WHERE {about}")  # noqa: S608 - names are the registry's
-        if test.at_most is None or _whole(rows) <= test.at_most:
-            return ()
-        bound = "1"
-    else:
-        parts = [f"{column} < {test.at_least}"] if test.at_least is not None else []
-        parts += [f"{column} > {test.at_most}"] if test.at_most is not None else []
-        bound = f"({' OR '.join(parts)})"
-    found = data.query(f"SELECT leaf, event_id FROM {table} WHERE {about} AND {bound} ORDER BY leaf, rowid")  # noqa: S608
+def _day(period: Period) -> str:
+    """Return, in SQL, the day that a row counts on: of what began before the period, its first one."""
+    return f"min(max(day, {quoted(period.first.isoformat())}), {quoted(period.last.isoformat())})"
+
+
+def _records(data: Asked, table: str, condition: str) -> tuple[tuple[int, str], ...]:
+    """Return leaves and event ids of rows."""
+    found = data.query(f"SELECT leaf, event_id FROM {table} WHERE {condition} ORDER BY leaf, rowid")  # noqa: S608 - see above
     return tuple((_whole(leaf), str(event)) for leaf, event in found)
+
+
+def _lacking(data: Asked, test: ControlTest, period: Period, uncovered: Mapping[str, str]) -> set[str]:
+    """Return the days without data: not covered, or without a row where the population has some every day."""
+    lacking = set(uncovered)
+    if data.populations[test.population].daily:
+        there = {str(day) for (day,) in data.query(f'SELECT DISTINCT day FROM "{test.population}"')}  # noqa: S608 - see above
+        lacking |= {day.isoformat() for day in period.days()} - there
+    return lacking
+
+
+def _beyond(test: ControlTest, count: int, column: str) -> str:
+    """Return, in SQL, which rows are beyond the bound; of a number of rows that is too high, all. Empty for none."""
+    if test.count:
+        return "1" if test.at_most is not None and count > test.at_most else ""
+    parts = [f"{column} < {quoted(test.at_least)}"] if test.at_least is not None else []
+    parts += [f"{column} > {quoted(test.at_most)}"] if test.at_most is not None else []
+    return f"coalesce({' OR '.join(parts)}, 0)" if parts else ""
 
 
 def _within(test: ControlTest, number: int) -> bool:
@@ -144,20 +149,19 @@ def _judge(test: ControlTest, fine: int, rows: int) -> Outcome:
     return "fail"
 
 
-def _when_empty(test: ControlTest) -> Literal["pass", "fail", "not-applicable"]:
-    return test.when_empty
-
-
-def _with_days(
-    outcome: Literal["pass", "fail", "partial", "not-applicable"], days: list[DayResult], uncovered: Mapping[str, str]
-) -> tuple[Literal["pass", "fail", "partial", "not-applicable"], str]:
-    """A day without data fails the test, whatever the other days say."""
+def _with_days(decided: Decided, days: list[DayResult], uncovered: Mapping[str, str]) -> tuple[Decided, str]:
+    """A day without data fails a test, whatever the other days say; a day on which it did not hold leaves no pass."""
     missing = [each.day for each in days if each.status == "no-data"]
-    if not missing:
-        return outcome, ""
-    why = uncovered.get(missing[0], "no data")
-    more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-    return "fail", f"no data for {missing[0]}{more}: {why}"
+    if missing:
+        return "fail", f"no data for {_several(missing)}: {uncovered.get(missing[0], 'no row of the day')}"
+    bad = [each.day for each in days if each.status != "pass"]
+    if decided == "pass" and bad:
+        return "partial", f"it held over the period as a whole, but not on {_several(bad)}"
+    return decided, ""
+
+
+def _several(days: list[str]) -> str:
+    return days[0] if len(days) == 1 else f"{days[0]} and {len(days) - 1} more"
 
 
 def _percent(fine: int, rows: int) -> str:

@@ -1,6 +1,6 @@
 """A log in which something is planted, and the populations that come of it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -121,13 +121,17 @@ class PlantedLog:
         return of
 
     def populations(
-        self, period: Period, register: Register | None = None, tables: Mapping[str, Any] | None = None
+        self,
+        period: Period,
+        register: Register | None = None,
+        tables: Mapping[str, Any] | None = None,
+        tables_of: Callable[[str], Mapping[str, Any] | None] | None = None,
     ) -> Dataset:
         """Sign the log and extract its populations."""
         self.world.sequence()
         source = open_source(self.world.store, self.world.tree)
         register = register or load_register({"systems": {"hiring": SYSTEM}})
-        context = Context(register, lambda digest: tables if tables is not None and digest == DIGEST else None)
+        context = Context(register, tables_of or (lambda digest: tables if digest == DIGEST else None))
         return extract(source, period, self._directory / "populations.sqlite", context)
 
 

@@ -121,6 +121,12 @@ def test_a_text_is_quoted_whatever_is_in_it(text):
     assert sqlite3.connect(":memory:").execute(f"SELECT {quoted(text)}").fetchone() == (text,)
 
 
+def test_a_number_that_the_database_would_make_a_fraction_of_is_refused():
+    assert quoted(2**63 - 1) == str(2**63 - 1)
+    with pytest.raises(ValueError, match="larger than"):
+        quoted(2**63)
+
+
 def test_a_text_with_a_nul_is_refused():
     with pytest.raises(ValueError, match="NUL"):
         quoted("a\0b")

@@ -250,3 +250,37 @@ def test_every_control_of_the_catalogue_is_decided_and_a_planted_fault_turns_its
         "AIA-12.1/payload-commitments",
         "PI1.1/payload-commitments",
     }
+
+
+def test_what_holds_over_the_period_but_not_on_every_day_is_no_pass(log):
+    log.write("2027-03-02T11:00:00", "worker-1", intent())
+    for minute in range(10, 30):
+        log.call(f"2027-03-01T12:{minute}:00")
+    result = decided(log, framework(populations=["calls"], tests=[{**SHARE, "share_at_least": "0.9"}]))
+    assert (result.status, [day.status for day in result.tests[0].days]) == ("partial", ["pass", "fail"])
+    assert result.tests[0].reason == "it held over the period as a whole, but not on 2027-03-02"
+
+
+def test_what_began_before_the_period_counts_on_its_first_day(log):
+    log.write("2027-01-01T10:00:00", "control", ("review.started", {
+        "principal": "operator:ada", "review": "q1", "deadline": 1_800_000_000, "identities": 1}))  # fmt: skip
+    test = {"id": "t", "says": "s", "population": "reviews", "good": {"late": False}}
+    result = decided(log, framework(scope="organisation", populations=["reviews"], tests=[test])).tests[0]
+    assert [(day.status, day.rows, day.exceptions) for day in result.days] == [("fail", 1, 1), ("pass", 0, 0)]
+
+
+@pytest.mark.parametrize("bound", [{"at_most": 89}, {"at_least": 91}])
+def test_only_rows_beyond_the_bound_are_exceptions_also_where_rows_have_no_record_of_their_own(log, bound):
+    test = {"id": "t", "says": "s", "population": "coverage", "highest": "records", **bound}
+    measured = {"2027-03-01": 27, "2027-03-02": 26}
+    result = decided(log, framework(scope="organisation", populations=["coverage"], tests=[test])).tests[0]
+    assert result.value == max(measured.values())
+    bad = [number < 91 if "at_least" in bound else number > 89 for number in measured.values()]
+    assert [day.exceptions for day in result.days] == bad
+    assert len(result.exceptions) == sum(bad)
+
+
+def test_a_key_that_stands_twice_in_a_statement_is_refused(tmp_path):
+    (tmp_path / "a.yaml").write_text("- {control: C-1, item: plan, statement: done, statement: not done, by: ada}\n")
+    with pytest.raises(ComplianceError, match="the key 'statement' stands twice"):
+        load_statements(tmp_path)
