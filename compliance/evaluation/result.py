@@ -11,7 +11,8 @@ Status = Literal["pass", "fail", "partial", "attested", "not-applicable", "not-t
 
 - `pass`: every test held on every day, and what people have to supply is there.
 - `fail`: a test did not hold, or a day lacks data.
-- `partial`: tests held, and something that a person has to supply is missing or out of date; or a test says partial.
+- `partial`: tests held, and something that a person has to supply is missing or out of date; or a test says partial,
+  or held over the period as a whole and not on every day.
 - `attested`: there are no tests; people supplied what is asked.
 - `not-applicable`: it does not concern the system, with the reason.
 - `not-testable`: a gateway cannot know, said openly.
