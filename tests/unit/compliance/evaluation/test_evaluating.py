@@ -1,6 +1,6 @@
 """Controls are decided as their file says: each planted fault turns its own control red, and days without data do."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from compliance.evaluation.result import ControlResult
 from compliance.period import Period
 from compliance.populations.registry import POPULATIONS
 from compliance.register import Register, load_register
-from tests.support.planted_log import SYSTEM, PlantedLog, intent
+from tests.support.planted_log import AGENT, SYSTEM, PlantedLog, intent
 
 MARCH = Period(date(2027, 3, 1), date(2027, 3, 2))
 
@@ -227,9 +227,9 @@ def test_files_of_statements_are_read_and_every_fault_is_named(tmp_path):
         load_statements(tmp_path / "gone")
 
 
-def red(log: PlantedLog) -> set[str]:
+def red(log: PlantedLog, **changed: Any) -> set[str]:
     """Return the tests of the whole catalogue that do not hold."""
-    known = register(roles=["provider", "deployer"], data_classes=["personal"])
+    known = register(roles=["provider", "deployer"], data_classes=["personal"], **changed)
     catalogue = load_catalogue([], POPULATIONS)
     found = evaluate(log.populations(MARCH, known), catalogue.chosen([]), known, MARCH, "hiring", ())
     return {
@@ -284,3 +284,61 @@ def test_a_key_that_stands_twice_in_a_statement_is_refused(tmp_path):
     (tmp_path / "a.yaml").write_text("- {control: C-1, item: plan, statement: done, statement: not done, by: ada}\n")
     with pytest.raises(ComplianceError, match="the key 'statement' stands twice"):
         load_statements(tmp_path)
+
+
+def _late_review(log: PlantedLog) -> None:
+    review = {"principal": "operator:ada", "review": "q1", "identities": 1}
+    log.write("2027-02-01T10:00:00", "control", ("review.started", {**review, "deadline": 1_802_000_000}))
+    log.write("2027-03-02T10:00:00", "control", ("review.closed", {**review, "undecided": 0}))
+
+
+def _self_approved(log: PlantedLog) -> None:
+    change = {"author": "Ada", "approvers": ["ada"], "checks": ["test"], "commit_signed": True}
+    log.write("2027-03-02T10:00:00", "control", ("policy.activated", {
+        "principal": "operator:ada", "policy": {"revision": "r2", "data_digest": "e" * 64}, "bundle_digest": "b" * 64,
+        "replaced": {}, "source": "push", "rollback": False, "reason": "", "change": change,
+    }))  # fmt: skip
+
+
+def _used_after_revocation(log: PlantedLog) -> None:
+    revoked = {"principal": "operator:ada", "kind": "id", "subject": AGENT, "cause": "stolen"}
+    log.write("2027-02-01T10:00:00", "control", ("identity.revoked", revoked))
+
+
+def _killed(log: PlantedLog) -> None:
+    started = {"version": "1", "trust_domain": "example.org", "workers": 1, "config_digest": "c" * 64,
+               "policy": {"revision": "r1", "data_digest": "d" * 64}}  # fmt: skip
+    log.write("2027-03-02T12:00:00", "control", ("gateway.started", started))
+
+
+def _old_secret(log: PlantedLog) -> None:
+    secret = {"reference": "env:KEY", "purpose": "backends.gpu.credential", "kind": "static", "readable": True,
+              "age_seconds": 91 * 86_400, "max_age_seconds": 90 * 86_400}  # fmt: skip
+    log.write("2027-03-02T12:00:00", "control", ("secret.inventory", {"secrets": [secret]}))
+
+
+def _unlisted_model(log: PlantedLog) -> None:
+    log.call("2027-03-02T12:00:00", model={"name": "other", "upstream": "o"})
+
+
+def _another_region(log: PlantedLog) -> None:
+    log.call("2027-03-02T12:00:00", policy_input={"resource": {"region": "us"}})
+
+
+PLANTED: list[tuple[Callable[[PlantedLog], None], dict[str, Any], set[str]]] = [
+    (_late_review, {}, {"CC6.2/reviews-complete"}),
+    (_self_approved, {}, {"CC8.1/second-person"}),
+    (_used_after_revocation, {}, {"CC6.3/no-use-after-revocation"}),
+    (_killed, {}, {f"{each}/gaps-explained" for each in ("A1.1", "AIA-12.1", "CC2.1", "CC7.2")}),
+    (_old_secret, {}, {"CC6.1/secrets-rotated", "GDPR-32/secrets-rotated"}),
+    (_unlisted_model, {}, {"AIA-11/documented-models", "AIA-26.1/declared-models"}),
+    (_another_region, {}, {"GDPR-44/in-allowed-regions"}),
+    (lambda _: None, {"oversight": {"overseers": []}}, {"AIA-14/calls-overseen", "AIA-26.2/calls-overseen"}),
+]
+
+
+@pytest.mark.parametrize(("plant", "entry", "controls"), PLANTED, ids=range(len(PLANTED)))
+def test_a_fault_is_found_in_its_controls_and_nothing_else_is_red(log, plant, entry, controls):
+    before = red(log)
+    plant(log)
+    assert red(log, **entry) - before == controls
