@@ -8,9 +8,7 @@ from compliance.populations.base import Value
 from compliance.populations.collectors.base import DAY_NS, SECOND, Surroundings, made
 from compliance.populations.collectors.running import Running
 from compliance.populations.passing import Passed
-
-Span = tuple[int, int]
-"""From a time to a time that is not included, UNIX nanoseconds."""
+from compliance.populations.spans import Span, less, merged, overlap
 
 
 def cover(connection: sqlite3.Connection, around: Surroundings, passed: Passed, running: Running) -> None:
@@ -25,9 +23,9 @@ def cover(connection: sqlite3.Connection, around: Surroundings, passed: Passed, 
     period = around.period
     known = 0 if passed.deleted else passed.oldest_ns
     silences = passed.signs.silences((known, around.now_ns), (max(period.start_ns, known), around.end_ns))
-    silent = _less(list(silences), _merged(running.down))
-    ran = _less(_merged(running.intervals), silent)
-    untold = _less(silent, _merged(running.dead))
+    silent = less(list(silences), merged(running.down))
+    ran = less(merged(running.intervals), silent)
+    untold = less(silent, merged(running.dead))
     for since, until in untold:
         around.emit("gaps", {**made(since), **_gap(since, until)})
     found = connection.execute("SELECT day, count(*) FROM gaps WHERE kind <> 'open-call' GROUP BY day").fetchall()
@@ -40,7 +38,10 @@ def cover(connection: sqlite3.Connection, around: Surroundings, passed: Passed, 
     for number, name in enumerate(period.days()):
         start = period.start_ns + number * DAY_NS
         records, first, last = days.get(name.isoformat(), (0, None, None))
-        seconds, silence = _within(ran, start) // SECOND, _within(silent, start) // SECOND
+        seconds, silence = (
+            overlap(ran, (start, start + DAY_NS)) // SECOND,
+            overlap(silent, (start, start + DAY_NS)) // SECOND,
+        )
         why = _why(around, passed, start, records, seconds, silent)
         row: dict[str, Value] = {
             "records": records,
@@ -75,36 +76,6 @@ def _why(around: Surroundings, passed: Passed, start: int, records: int, running
 def _gap(since: int, until: int) -> dict[str, Value]:
     cause = "the log has no record of a gateway, and it had not ended in order"
     return {"kind": "silence", "since": since, "until": until, "explained": False, "cause": cause}
-
-
-def _merged(spans: Sequence[Span]) -> list[Span]:
-    merged: list[Span] = []
-    for since, until in sorted(spans):
-        if merged and since <= merged[-1][1]:
-            merged[-1] = (merged[-1][0], max(merged[-1][1], until))
-        else:
-            merged.append((since, until))
-    return merged
-
-
-def _less(spans: Sequence[Span], without: Sequence[Span]) -> list[Span]:
-    """Return spans in order without the parts that lie in others, which are in order as well."""
-    left: list[Span] = []
-    for since, until in spans:
-        at = since
-        for begin, end in without:
-            if end <= at or begin >= until:
-                continue
-            if begin > at:
-                left.append((at, begin))
-            at = max(at, end)
-        if at < until:
-            left.append((at, until))
-    return left
-
-
-def _within(spans: Sequence[Span], start: int) -> int:
-    return sum(max(0, min(until, start + DAY_NS) - max(since, start)) for since, until in spans)
 
 
 def _clock(time_ns: int) -> str:

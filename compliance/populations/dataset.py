@@ -39,7 +39,7 @@ class Dataset:
         columns = columns_of(table)
         names = ", ".join(f'"{column.name}"' for column in columns)
         filtered = bool(system) and table.per_system
-        sql = f'SELECT {names} FROM "{population}"{" WHERE system = ?" if filtered else ""} ORDER BY leaf, rowid'  # noqa: S608
+        sql = f'SELECT {names} FROM "{population}"{" WHERE system = ?" if filtered else ""} ORDER BY leaf, rowid'  # noqa: S608 - see above
         for row in self._connection.execute(sql, (system,) if filtered else ()):
             yield {column.name: _read(column, value) for column, value in zip(columns, row, strict=True)}
 
@@ -55,6 +55,10 @@ class Dataset:
         """Return the index of the period's first leaf, and that after its last."""
         first, after = self._connection.execute("SELECT first, after FROM _passed").fetchone()
         return first, after
+
+    def counts(self) -> Mapping[str, int]:
+        """Return how many rows each population has."""
+        return {name: int(self.query(f'SELECT count(*) FROM "{name}"')[0][0]) for name in self.populations}  # noqa: S608 - see above
 
     def deleted(self) -> int:
         """Return how many leaves of the tree, of whatever time, have no record any more: retention deleted it."""

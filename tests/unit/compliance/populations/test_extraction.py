@@ -305,6 +305,7 @@ def test_evidence_of_one_system_has_its_rows_alone(log):
     log.call("2027-03-01T10:01:00", system="other")
     data = log.populations(MARCH)
     assert (len(rows(data, "calls")), len(rows(data, "calls", "hiring"))) == (2, 1)
+    assert (data.counts()["calls"], data.counts()["incidents"]) == (2, 0)
 
 
 def test_the_same_log_gives_the_same_rows_and_an_interrupted_extraction_is_made_anew(log, tmp_path):
