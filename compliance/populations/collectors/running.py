@@ -46,7 +46,8 @@ class Running:
             case "gateway.stopped":
                 self._stop(entry)
             case "gateway.counts":
-                self._started.setdefault(_chain(entry), self._around.oldest())
+                if _chain(entry) not in self._stopped:  # its start is older than the log
+                    self._started.setdefault(_chain(entry), self._around.oldest())
                 self._count(entry)
             case "gateway.hops" | "secret.inventory":
                 self._describe(entry)

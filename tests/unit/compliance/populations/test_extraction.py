@@ -239,6 +239,14 @@ def test_a_gateway_of_whose_start_the_log_has_nothing_left_ran_all_the_same(log)
     assert rows(log.populations(MARCH), "coverage")[0]["running_seconds"] == 23.5 * 3600
 
 
+def test_counts_that_come_after_the_end_in_order_do_not_make_it_run_on(log):
+    log.write("2027-03-01T00:00:00", "control", STARTED)
+    log.write("2027-03-01T01:00:00", "control", ("gateway.stopped", {"status": 0}))
+    log.write("2027-03-01T01:00:01", "control", counts("2027-03-01T00:00:00", "2027-03-01T01:00:00", 0))
+    log.write("2027-03-01T02:00:00", "control", STARTED)
+    assert rows(log.populations(MARCH), "coverage")[0]["running_seconds"] == 3600
+
+
 def counts(since: str, until: str, decisions: int) -> tuple[str, dict[str, object]]:
     return "gateway.counts", {
         "since": str(at(since)), "until": str(at(until)), "connections": {"accepted": 1, "refused": 0},
