@@ -1,15 +1,17 @@
 """Says of every way in and out of the gateway how it is protected, from the configuration, for the evidence."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import parse_qs, urlsplit
 
 from audit.sinks.settings import KafkaSettings, SyslogSettings, is_loopback
+from audit.witness.policy import parse_policy
 from gateway.config.model import GatewayConfig
 from gateway.errors import UnavailableError
 from gateway.secrets.reference_store import ReferenceStore
 
-Carries = Literal["calls", "administration", "records", "identities", "policies", "metrics"]
+Carries = Literal["calls", "administration", "records", "identities", "policies", "digests", "metrics"]
 
 _VERIFYING_SSL_MODES = frozenset({"verify-ca", "verify-full"})
 
@@ -40,6 +42,14 @@ def _hops(config: GatewayConfig) -> Iterator[dict[str, Any]]:
         address = config.policy.opa.address or "unix:"
         mutual = config.policy.opa.client_cert_file is not None
         yield _hop("policy.opa", "calls", _address(address), mutual=mutual)
+    for foreign in config.identity.federated:
+        if foreign.url is not None:
+            yield _hop(f"identity.federated:{foreign.trust_domain}", "identities", _address(str(foreign.url)))
+    attestation = config.identity.attestation
+    for cluster in attestation.kubernetes:
+        yield _hop(f"identity.kubernetes:{cluster.name}", "identities", _address(str(cluster.api_url)))
+    for issuer in (*attestation.oidc, *config.identity.delegation.persons):
+        yield _hop(f"identity.oidc:{issuer.name}", "identities", _address(issuer.url))
     yield from _audit_hops(config)
 
 
@@ -48,7 +58,9 @@ def _audit_hops(config: GatewayConfig) -> Iterator[dict[str, Any]]:
     if audit.database:
         yield _database(audit.database)
     if audit.timestamps.url:
-        yield _hop("audit.timestamps", "records", _address(audit.timestamps.url))
+        yield _hop("audit.timestamps", "digests", _address(audit.timestamps.url))
+    for name, url in _witnesses(audit.witnesses.policy_file):
+        yield _hop(f"audit.witness:{name}", "digests", _address(url))
     if audit.copies.endpoint:
         yield _hop("audit.copies", "records", _address(audit.copies.endpoint))
     for sink in audit.sinks:
@@ -64,6 +76,17 @@ def _audit_hops(config: GatewayConfig) -> Iterator[dict[str, Any]]:
         else:
             mutual = sink.tls.client_cert_file is not None
             yield _hop(name, "records", _address(sink.url), mutual=mutual)
+
+
+def _witnesses(policy_file: Path | None) -> list[tuple[str, str]]:
+    """Return name and address of each witness; what cannot be read was refused when the gateway started."""
+    if policy_file is None:
+        return []
+    try:
+        policy = parse_policy(policy_file.read_text())
+    except (OSError, ValueError):
+        return []
+    return [(name, each.url) for name, each in sorted(policy.witnesses.items()) if each.url]
 
 
 def _database(reference: str) -> dict[str, Any]:

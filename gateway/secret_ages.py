@@ -12,6 +12,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import structlog
 from pydantic import BaseModel
 
 from gateway.clock import NANOSECONDS
@@ -19,6 +20,8 @@ from gateway.config.model import GatewayConfig
 from gateway.errors import UnavailableError
 from gateway.secrets.store import Secret
 from identity.sealing import write_private
+
+_log = structlog.get_logger("govgateway.observation")
 
 FILE_NAME = "secret-ages.json"
 
@@ -66,8 +69,8 @@ class SecretAges:
     def inventory(self, config: GatewayConfig, max_age_days: int) -> list[dict[str, Any]]:
         """Return the state of every credential, as `secret.inventory` has it, and remember what is new.
 
-        Raises:
-            OSError: it cannot be remembered.
+        What cannot be remembered, for want of space, is seen anew the next time: a value may then count as younger
+        than it is only where its file says so.
         """
         now = self._clock() // NANOSECONDS
         known = self._known()
@@ -93,7 +96,10 @@ class SecretAges:
             seen[purpose] = [digest, since]
             found.append({**state, "readable": True, "age_seconds": max(0, now - since)})
         if seen != known:
-            write_private(self._path, json.dumps(seen, sort_keys=True).encode())
+            try:
+                write_private(self._path, json.dumps(seen, sort_keys=True).encode())
+            except OSError as error:
+                _log.warning("secret-ages-not-kept", path=str(self._path), detail=str(error))
         return found
 
     def _known(self) -> dict[str, list[Any]]:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
 from prometheus_client import CollectorRegistry
 from prometheus_client.multiprocess import MultiProcessCollector
 
@@ -20,10 +21,15 @@ from gateway.hops import hops_of
 from gateway.secret_ages import DAY, SecretAges
 from gateway.secrets.reference_store import ReferenceStore
 
+_log = structlog.get_logger("govgateway.observation")
+
 HOUR = 3600
 
-MAX_LISTED = 200
-"""Most backends, hops and secrets in one record; more would not fit into it."""
+MAX_LISTED = 20
+"""Most hops or credentials in one record; further ones are in a record of their own, so that each has room."""
+
+MAX_BACKENDS = 100
+"""Most backends that a record counts one by one; those beyond are counted together, as `others`."""
 
 
 @dataclass(slots=True)
@@ -42,7 +48,11 @@ class Counted:
 
 
 def read_counters(metrics_dir: str) -> Counted:
-    """Add up the counters of all processes, past ones among them."""
+    """Add up the counters of all processes, past ones among them.
+
+    Raises:
+        OSError, ValueError, KeyError: a file of them cannot be read, or is damaged.
+    """
     registry = CollectorRegistry()
     MultiProcessCollector(registry, metrics_dir)  # type: ignore[no-untyped-call]
     counted = Counted()
@@ -103,6 +113,7 @@ class SelfObservation:
         self._described: GatewayConfig | None = None
         self._day = -1
         self._since = clock()
+        self._hour = self._since // NANOSECONDS // HOUR
         self._before = Counted()
 
     def tend(self) -> None:
@@ -113,8 +124,9 @@ class SelfObservation:
             if config is not self._described or now // NANOSECONDS // DAY != self._day:
                 self._describe(config)
                 self._described, self._day = config, now // NANOSECONDS // DAY
-            if now // NANOSECONDS // HOUR != self._since // NANOSECONDS // HOUR:
+            if now // NANOSECONDS // HOUR != self._hour:
                 self._count(now)
+                self._hour = now // NANOSECONDS // HOUR
         except AuditUnavailableError:
             return
 
@@ -127,13 +139,20 @@ class SelfObservation:
         self._count(self._clock())
 
     def _describe(self, config: GatewayConfig) -> None:
-        self._audit.append("gateway.hops", {"hops": hops_of(config)[:MAX_LISTED]})
         secrets = self._ages.inventory(config, config.compliance.secret_max_age_days)
-        self._audit.append("secret.inventory", {"secrets": secrets[:MAX_LISTED]})
+        for some in _parted(hops_of(config)):
+            self._audit.append("gateway.hops", {"hops": some})
+        for some in _parted(secrets):
+            self._audit.append("secret.inventory", {"secrets": some})
 
     def _count(self, now: int) -> None:
-        counted, before = self._counters(), self._before
-        self._audit.append("gateway.counts", _fields(counted, before, self._since, max(now, self._since)))
+        """Write what was counted; counters that cannot be read are counted into the next window."""
+        try:
+            counted = self._counters()
+        except (OSError, ValueError, KeyError) as error:
+            _log.warning("counters-unreadable", detail=str(error))
+            return
+        self._audit.append("gateway.counts", _fields(counted, self._before, self._since, max(now, self._since)))
         self._since, self._before = now, counted
 
 
@@ -150,16 +169,32 @@ def open_self_observation(audit: AuditLog, config: Callable[[], GatewayConfig]) 
     return SelfObservation(audit, config, lambda: read_counters(metrics_dir), ages, system_clock)
 
 
+def _parted(items: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
+    """Return the items in parts that a record has room for; one empty part where there is none."""
+    return [items[start : start + MAX_LISTED] for start in range(0, max(1, len(items)), MAX_LISTED)]
+
+
+def _more(now: int, before: int) -> int:
+    """Return how far a counter went on. One that is lower than before began anew."""
+    return now - before if now >= before else now
+
+
 def _fields(counted: Counted, before: Counted, since: int, until: int) -> dict[str, Any]:
-    backends = {name: count - before.backends.get(name, 0) for name, count in sorted(counted.backends.items())}
+    backends = {name: _more(count, before.backends.get(name, 0)) for name, count in sorted(counted.backends.items())}
+    named = [{"backend": name, "answers": count} for name, count in list(backends.items())[:MAX_BACKENDS]]
+    if len(backends) > MAX_BACKENDS:
+        named.append({"backend": "others", "answers": sum(list(backends.values())[MAX_BACKENDS:])})
     return {
         "since": str(since),
         "until": str(until),
-        "connections": {"accepted": counted.accepted - before.accepted, "refused": counted.refused - before.refused},
-        "requests": counted.requests - before.requests,
+        "connections": {
+            "accepted": _more(counted.accepted, before.accepted),
+            "refused": _more(counted.refused, before.refused),
+        },
+        "requests": _more(counted.requests, before.requests),
         "in_flight": counted.in_flight,
-        "decisions": {"allow": counted.allow - before.allow, "deny": counted.deny - before.deny},
-        "backends": [{"backend": name[:512], "answers": count} for name, count in backends.items()][:MAX_LISTED],
-        "input_tokens": counted.input_tokens - before.input_tokens,
-        "output_tokens": counted.output_tokens - before.output_tokens,
+        "decisions": {"allow": _more(counted.allow, before.allow), "deny": _more(counted.deny, before.deny)},
+        "backends": named,
+        "input_tokens": _more(counted.input_tokens, before.input_tokens),
+        "output_tokens": _more(counted.output_tokens, before.output_tokens),
     }

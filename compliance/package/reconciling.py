@@ -1,5 +1,6 @@
 """Compares populations with what others counted, and says how each was made (information produced by the entity)."""
 
+import sqlite3
 from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -110,7 +111,7 @@ def _number(data: Data, sql: str) -> int | None:
     """Return the number that a query gives; None where the tables do not have what it asks for."""
     try:
         value = data.query(sql)[0][0]
-    except Exception:  # the extraction has other columns: then there is nothing to compare
+    except sqlite3.OperationalError:  # the extraction has no such table or column: there is nothing to compare
         return None
     return int(value) if value is not None else None
 

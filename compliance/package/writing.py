@@ -73,7 +73,7 @@ def _cells(columns: tuple[Column, ...]) -> Callable[[list[Value]], list[Value]]:
     def cells(values: list[Value]) -> list[Value]:
         for place in texts:
             value = values[place]
-            if value and value[0] in _FORMULA:  # type: ignore[index] # a text
+            if isinstance(value, str) and value[:1] in _FORMULA:
                 values[place] = f"'{value}"
         for place in others:
             values[place] = csv_cell(values[place])

@@ -345,7 +345,9 @@ POPULATIONS: Mapping[str, Population] = MappingProxyType(
                     _flag("mutual", "Both ends prove themselves."),
                     _text("tls_minimum", "Lowest version of TLS."),
                     _flag("tls_modern", "That is 1.2 or later."),
-                    _flag("protected", "It is encrypted, or does not leave the machine, or carries metrics alone."),
+                    _flag(
+                        "protected", "It is encrypted, does not leave the machine, or carries digests or metrics alone."
+                    ),
                 ),
                 frozenset({"gateway.hops"}),
             ),

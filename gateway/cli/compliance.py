@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from audit.export.source import open_source
+from audit.export.source import Source, open_source
 from compliance.daily import DailyResults, results_of, turned
 from compliance.evaluation.result import ControlResult, Evaluation
 from compliance.package.question import Question
@@ -57,8 +57,9 @@ def status(
         def told(what: str, done: int, of: int) -> None:
             shown.update(task, description=what, completed=done, total=of or None)
 
+        source = open_source(open_audit_store(settings), settings.audit_tree)
         now_, then = (
-            _evaluated(settings, Question(settings.audit_log, system, each, tuple(framework or ())), told)
+            _evaluated(settings, source, Question(settings.audit_log, system, each, tuple(framework or ())), told)
             for each in (period, before)
         )
     worse = _worse(now_, then)
@@ -95,10 +96,12 @@ def record_day(
         when = date.fromisoformat(day) if day else yesterday
     except ValueError:
         fail(f"--day: {day!r} is not a day; write it as 2026-11-24.", 2)
+    if when > yesterday + timedelta(days=1):
+        fail(f"--day: {when} is not here yet, so nothing is on record of it.", 2)
     results = DailyResults(settings.state_dir / DIRECTORY)
     question = Question(settings.audit_log, "", Period(when, when), ())
     source = open_source(open_audit_store(settings), settings.audit_tree)
-    evaluation = _evaluated(settings, question, lambda _what, _done, _of: None)
+    evaluation = _evaluated(settings, source, question, lambda _what, _done, _of: None)
     changes = turned(results.known(when), results_of(evaluation))
     for each in changes:
         now_ = each.now
@@ -138,9 +141,8 @@ def trend(
     print_table(["DAY", *(status.upper() for status in _RANK)], rows, empty="No day is kept: govctl compliance record")
 
 
-def _evaluated(config: GatewayConfig, question: Question, told: Any) -> Evaluation:
+def _evaluated(config: GatewayConfig, source: Source, question: Question, told: Any) -> Evaluation:
     measures, _ = measures_of(config, question)
-    source = open_source(open_audit_store(config), config.audit_tree)
     with tempfile.TemporaryDirectory(dir=config.state_dir) as scratch:
         data = measures.extract(source, Path(scratch) / "populations.sqlite", told)
         return measures.evaluate(data, source)

@@ -178,7 +178,9 @@ def test_a_day_is_kept_and_a_control_that_turned_red_is_on_record_once(world):
     assert recorded() == red
     (kept,) = json.loads(govctl(world.gateway.directory, "compliance", "trend", "--json").stdout)
     assert (kept["day"], kept["fail"] >= len(red)) == (world.today, True)
-    assert govctl(world.gateway.directory, "compliance", "record", "--day", "tomorrow", check=False).returncode == 2
+    for no_day in ("tomorrow", "2999-01-01"):
+        assert govctl(world.gateway.directory, "compliance", "record", "--day", no_day, check=False).returncode == 2
+    assert recorded() == red
 
 
 def test_the_register_is_listed_shown_and_checked(world):

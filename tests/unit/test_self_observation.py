@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.errors import AuditUnavailableError
 from audit.events import EVENTS
+from audit.tlog.note import CosignatureSigner, Ed25519Signer
 from gateway.config.model import GatewayConfig
 from gateway.hops import hops_of
 from gateway.secret_ages import FILE_NAME, SecretAges, references_of
@@ -194,3 +196,82 @@ def test_what_a_full_disk_refuses_is_written_later_and_nothing_is_counted_twice(
     observation.tend()
     assert len(log.of("gateway.hops")) == 1
     assert [fields["requests"] for fields in log.of("gateway.counts")] == [9]
+
+
+def test_a_full_disk_or_damaged_counters_stop_nothing_else_and_no_count_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log, clock = Log(), Clock(1000 * HOUR_NS)
+    found: list[Counted | Exception] = [OSError("damaged")]
+
+    def counters() -> Counted:
+        if isinstance(found[0], Exception):
+            raise found[0]
+        return found[0]
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("gateway.secret_ages.write_private", full)
+    monkeypatch.setenv("KEY", "canary")
+    config = configured(backends=[{"name": "vllm", "url": "http://127.0.0.1:8000/v1", "credential": "env:KEY"}])
+    ages = SecretAges(tmp_path, b"k" * 32, ReferenceStore().read, clock)
+    observation = SelfObservation(log, lambda: config, counters, ages, clock)  # type: ignore[arg-type]
+    for hour in range(1, 3):
+        clock.now = (1000 + hour) * HOUR_NS
+        observation.tend()
+        observation.tend()
+    assert (len(log.of("gateway.hops")), len(log.of("secret.inventory")), log.of("gateway.counts")) == (1, 1, [])
+    found[0] = Counted(requests=7)
+    clock.now = 1003 * HOUR_NS
+    observation.tend()
+    assert [(each["since"], each["requests"]) for each in log.of("gateway.counts")] == [(str(1000 * HOUR_NS), 7)]
+
+
+def test_counters_that_began_anew_are_counted_from_nothing(tmp_path: Path) -> None:
+    log, clock, counted = Log(), Clock(1000 * HOUR_NS), [Counted(requests=100, allow=90, backends={"vllm": 80})]
+    observation = observed(log, clock, tmp_path, configured(), counted)
+    clock.now += HOUR_NS
+    observation.tend()
+    counted[0] = Counted(requests=5, allow=4, backends={"vllm": 3})
+    clock.now += HOUR_NS
+    observation.tend()
+    last = log.of("gateway.counts")[-1]
+    assert (last["requests"], last["decisions"]["allow"], last["backends"][0]["answers"]) == (5, 4, 3)
+
+
+def test_more_hops_than_a_record_has_room_for_are_in_several_and_none_is_left_out(tmp_path: Path) -> None:
+    names = [f"b{number:02}" for number in range(50)]
+    config = configured(
+        backends=[{"name": name, "url": "https://gpu.example.org/v1"} for name in names],
+        models=[{"name": "m", "backends": names}],
+    )
+    log, clock = Log(), Clock(1000 * HOUR_NS)
+    observed(log, clock, tmp_path, config, [Counted()]).tend()
+    told = [each["hop"] for fields in log.of("gateway.hops") for each in fields["hops"]]
+    assert len(log.of("gateway.hops")) == 3
+    assert told == [each["hop"] for each in hops_of(config)]
+
+
+def test_backends_beyond_those_that_are_named_are_counted_together(tmp_path: Path) -> None:
+    log, clock = Log(), Clock(1000 * HOUR_NS)
+    observation = observed(log, clock, tmp_path, configured(), [Counted(backends={f"b{n:03}": 1 for n in range(130)})])
+    observation.end()
+    backends = log.of("gateway.counts")[0]["backends"]
+    assert backends[-1] == {"backend": "others", "answers": 30}
+    assert sum(each["answers"] for each in backends) == 130
+
+
+def test_whom_the_log_and_the_trust_domain_speak_to_is_among_the_hops(tmp_path: Path) -> None:
+    signer = CosignatureSigner("witness.example.org/w", Ed25519PrivateKey.generate(), lambda: 1)
+    log_signer = Ed25519Signer("example.org/audit", Ed25519PrivateKey.generate())
+    policy = tmp_path / "witnesses.policy"
+    policy.write_text(
+        f"log {log_signer.verifier_key}\nwitness w {signer.verifier_key} https://witness.example.org\nquorum w\n"
+    )
+    config = configured(
+        audit={"witnesses": {"policy_file": str(policy)}},
+        identity={"federated": [{"trust_domain": "other.example", "url": "https://other.example/bundle"}]},
+    )
+    assert hop(config, "audit.witness:w")["carries"] == "digests"
+    assert hop(config, "identity.federated:other.example")["encrypted"] is True

@@ -14,6 +14,9 @@ ERASURE_DAYS = 30
 
 _MODERN = frozenset({"1.2", "1.3"})
 
+_PLAIN = frozenset({"digests", "metrics"})
+"""What nobody learns anything of by reading it on its way, and what is signed by itself."""
+
 
 class Running:
     """Follows starts and ends, and keeps the last description of each day.
@@ -211,7 +214,7 @@ def _hop(hop: dict[str, Value]) -> dict[str, Value]:
     named = {
         name: hop.get(name) for name in ("hop", "carries", "address", "reach", "encrypted", "mutual", "tls_minimum")
     }
-    protected = bool(hop.get("encrypted")) or hop.get("reach") != "network" or hop.get("carries") == "metrics"
+    protected = bool(hop.get("encrypted")) or hop.get("reach") != "network" or hop.get("carries") in _PLAIN
     return {**named, "tls_modern": hop.get("tls_minimum") in _MODERN, "protected": protected}
 
 
