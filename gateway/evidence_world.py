@@ -4,7 +4,6 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -266,8 +265,3 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-def register_digest(register: Mapping[str, Any]) -> str:
-    """Return what tells registers apart: SHA-256 of the register as plain data (hex)."""
-    return sha256(orjson.dumps(register, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)).hexdigest()

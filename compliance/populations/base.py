@@ -1,14 +1,12 @@
-"""What a population is, and what fills one.
+"""What a population is.
 
 A population is a table of everything of its sort in the period, never a selection: every grant, every revocation,
 every call. A test of a control asks one population; the auditor's samples are drawn from it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
-
-from compliance.period import Period
+from typing import Any, Literal
 
 Kind = Literal["text", "integer", "boolean", "time", "list"]
 """Kind of a column. `time` is UNIX nanoseconds; `boolean` is stored as 0 or 1; `list` as JSON text."""
@@ -84,23 +82,3 @@ class Entry:
     type: str
     event_id: str
     document: Mapping[str, Any]
-
-
-class Collector(Protocol):
-    """Fills one population in one pass. It sees all records of the types it reads, also from before the period.
-
-    Attributes:
-        population: what it fills.
-    """
-
-    population: Population
-
-    def take(self, entry: Entry) -> None:
-        """Take a record; rows may be given out at once or at the end."""
-
-    def finish(self) -> None:
-        """Give out what is left, once all records were taken."""
-
-
-MakeCollector = Callable[[Period, Callable[[Row], None]], Collector]
-"""Makes a collector for a period, which gives its rows to the function handed in."""
