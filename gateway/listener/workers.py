@@ -77,6 +77,7 @@ class WorkerStatus:
     status: Mapping[str, Any] = field(default_factory=dict)
     _channel: Channel | None = None
     _failures: int = 0
+    _says_ready: bool = False
     _ready_at: float = 0.0
 
 
@@ -197,6 +198,7 @@ class Supervisor:
     async def _spawn(self, worker: WorkerStatus) -> None:
         ours, theirs = socket.socketpair()
         worker.state = "starting"
+        worker._says_ready = False
         worker.heard = time.monotonic()
         worker._channel = channel = Channel(ours)
         await channel.open()
@@ -214,16 +216,22 @@ class Supervisor:
             worker.heard = time.monotonic()
             kind = message.get("type")
             if kind == "ready":
-                worker.state = "ready"
-                worker._ready_at = worker.heard
-                self._on_event(WorkerEvent("ready", worker.index, worker.pid))
-                self._changed.set()
+                worker._says_ready = True
+                self._note_ready(worker)
                 continue
             if kind == "status":
                 worker.status = message
             self._on_message(worker.index, message)
         if self._forker_lost and worker.pid:
             self._ended(worker, worker.pid, 0)
+
+    def _note_ready(self, worker: WorkerStatus) -> None:
+        """Count a worker as ready once it says so and is known to have started, whichever is heard first."""
+        if worker._says_ready and worker.pid and worker.state == "starting":
+            worker.state = "ready"
+            worker._ready_at = worker.heard
+            self._on_event(WorkerEvent("ready", worker.index, worker.pid))
+            self._changed.set()
 
     def _read_reports(self) -> None:
         while True:
@@ -244,6 +252,7 @@ class Supervisor:
             else:
                 worker.pid = report["pid"]
                 self._on_event(WorkerEvent("started", worker.index, worker.pid))
+                self._note_ready(worker)
 
     def _ended(self, worker: WorkerStatus, pid: int, exit_code: int) -> None:
         self._on_event(WorkerEvent("exited", worker.index, pid, exit_code))
