@@ -49,9 +49,9 @@ check: install ## ruff, import rules and mypy --strict
 	@$(MAKE) --no-print-directory -j 2 --output-sync=target lint types
 
 lock: ## renew the locked dependencies (needs network)
-	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 		--no-header --upgrade pyproject.toml -o requirements.lock
-	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	@$(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-strip-extras \
 		--no-header --upgrade pyproject.toml --group dev -o requirements-dev.lock
 
 clean: ## remove what the build and the demo wrote

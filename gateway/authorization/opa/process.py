@@ -12,7 +12,7 @@ from pathlib import Path
 
 import structlog
 
-from gateway.authorization.opa import bound_to_parent
+from gateway import bound_to_parent
 from gateway.authorization.opa.address import OpaAddress, check_socket_path
 from gateway.authorization.opa.client import OpaAwayError, OpaClient
 from gateway.authorization.opa.output import relay_output
