@@ -111,10 +111,12 @@ def _does_not_apply(control: Control, entry: AiSystem | None) -> str:
     applies = control.applies
     if entry is None:
         return "it is about an AI system"
-    roles = ", ".join(entry.roles) or "nothing that the register says"
+    # Whoever uses a system is its deployer (AI Act, Article 3(4)): a register that says nothing frees nobody of that.
+    roles = entry.roles or ["deployer"]
+    said = "the company is" if entry.roles else "the register names no role, so the company counts as"
     reasons = {
-        f"it binds {' and '.join(applies.roles)}, and the company is {roles}": (
-            bool(applies.roles) and not set(applies.roles) & set(entry.roles)
+        f"it binds {' and '.join(applies.roles)}, and {said} {', '.join(roles)}": (
+            bool(applies.roles) and not set(applies.roles) & set(roles)
         ),
         f"it concerns systems of {' or '.join(applies.risk)} risk, and this one is {entry.effective_risk}": (
             bool(applies.risk) and entry.effective_risk not in applies.risk
@@ -149,7 +151,11 @@ def _status(tests: Sequence[ControlTestResult], person: Sequence[PersonResult]) 
 
 
 def _reason(tests: Sequence[ControlTestResult], person: Sequence[PersonResult]) -> str:
-    parts = [f"{test.test.id}: {test.reason or test.measured}" for test in tests if test.status in ("fail", "partial")]
+    said: dict[str, list[str]] = {}
+    for test in tests:
+        if test.status in ("fail", "partial"):
+            said.setdefault(test.reason or test.measured, []).append(test.test.id)
+    parts = [f"{', '.join(ids)}: {why}" for why, ids in said.items()]
     parts += [f"{item.id}: {item.status}" for item in person if item.status != "given"]
     if not parts and tests and all(test.status == "not-applicable" for test in tests):
         return "nothing happened in the period that it is about"

@@ -14,6 +14,8 @@ from the audit log {log}, as it was signed with {size} records
   index.html            for people: begin here, if it is there
   COVERAGE.md           what this package does not show
   evaluation.json       each control with its tests, figures, exceptions and queries
+  oscal/                the same for tools that read NIST's OSCAL 1.2.1
+  documents/            what law and criteria ask to be written, filled as far as possible; drafts to be completed
   populations/          every grant, call, revocation ... of the period, as CSV and JSON Lines; dictionary.json says
                         what the columns mean, ipe.json how each was made and what others counted
   commitment.json       the roots of the populations and of the log; its digest is on record in the log since

@@ -1,25 +1,18 @@
 """Charts as inline SVG. They show what tables beside them say, so that nobody needs to see colours."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
 from compliance.evaluation.result import DayResult
+from compliance.report.view import WORDS, Bar, Standing
 
 WIDTH, HEIGHT, LEFT, BOTTOM = 720, 180, 48, 22
 
+ALLOWED_FILL, REFUSED_FILL = "#2f5fa8", "#b3261e"
+
 STATUS_FILL = {"pass": "#1b6e3c", "partial": "#8a5a00", "fail": "#b3261e", "no-data": "#5f6368"}
 """Fills of at least 4.5 to 1 against white (WCAG 2.2, contrast)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """A day of the chart of calls."""
-
-    day: str
-    allowed: int
-    refused: int
 
 
 def calls_chart(bars: Sequence[Bar]) -> Markup:
@@ -32,7 +25,7 @@ def calls_chart(bars: Sequence[Bar]) -> Markup:
     for place, bar in enumerate(bars):
         x, width = LEFT * 1000 + place * step, min(max(step * 8 // 10, 200), 48_000)
         base = (HEIGHT - BOTTOM) * 1000
-        for count, fill, word in ((bar.allowed, "#2f5fa8", "allowed"), (bar.refused, "#b3261e", "refused")):
+        for count, fill, word in ((bar.allowed, ALLOWED_FILL, "allowed"), (bar.refused, REFUSED_FILL, "refused")):
             height = count * (HEIGHT - BOTTOM - 10) * 1000 // highest
             base -= height
             if count:
@@ -43,6 +36,29 @@ def calls_chart(bars: Sequence[Bar]) -> Markup:
                 )
     parts += [_text(LEFT, HEIGHT - 6, bars[0].day, "start"), _text(WIDTH, HEIGHT - 6, bars[-1].day, "end")]
     return _svg("Calls of each day, allowed and refused", HEIGHT, parts)
+
+
+def standings_chart(standings: Sequence[Standing]) -> Markup:
+    """Return how many controls stood how on each day, stacked, what did not hold at the bottom."""
+    if not standings:
+        return Markup("")
+    highest = max(sum(count for _, count in each.counts) for each in standings)
+    step = (WIDTH - LEFT) * 1000 // len(standings)
+    parts = [_axis(highest)]
+    for place, each in enumerate(standings):
+        base = (HEIGHT - BOTTOM) * 1000
+        for status, count in each.counts:
+            height = count * (HEIGHT - BOTTOM - 10) * 1000 // highest
+            base -= height
+            if count:
+                words = f"<title>{escape(each.day)}: {count} controls {WORDS[status]}</title>"
+                parts.append(
+                    f'<rect x="{_px(LEFT * 1000 + place * step)}" y="{_px(base)}" '
+                    f'width="{_px(min(max(step * 8 // 10, 200), 48_000))}" height="{_px(height)}" '
+                    f'fill="{STATUS_FILL[status]}">{words}</rect>'
+                )
+    parts += [_text(LEFT, HEIGHT - 6, standings[0].day, "start"), _text(WIDTH, HEIGHT - 6, standings[-1].day, "end")]
+    return _svg("Controls of each day by status", HEIGHT, parts)
 
 
 def days_strip(days: Sequence[DayResult]) -> Markup:

@@ -139,6 +139,8 @@ def test_an_auditor_gets_the_same_figures_by_the_query(log):
 APPLIES = [
     ({"roles": ["provider"]}, {}, "not-applicable"),
     ({"roles": ["deployer"]}, {}, "pass"),
+    ({"roles": ["deployer"]}, {"roles": []}, "pass"),
+    ({"roles": ["provider"]}, {"roles": []}, "not-applicable"),
     ({"risk": ["high"]}, {}, "pass"),
     ({"risk": ["high"]}, {"risk": "limited", "annex_iii": None}, "not-applicable"),
     ({"risk": ["high"]}, {"risk": "limited"}, "pass"),
@@ -342,3 +344,16 @@ def test_a_fault_is_found_in_its_controls_and_nothing_else_is_red(log, plant, en
     before = red(log)
     plant(log)
     assert red(log, **entry) - before == controls
+
+
+@pytest.mark.parametrize(("day", "status"), [("2027-03-02", "pass"), ("2026-12-03", "pass"), ("2026-12-01", "fail")])
+def test_a_drill_counts_for_90_days_also_where_the_period_is_shorter(log, day, status):
+    drilled = {"principal": "operator:ada", "system": "hiring", "cause": "a drill", "result": "passed", "workers": 1}
+    log.write(f"{day}T23:59:59", "control", ("oversight.drilled", {**drilled, "milliseconds": 5}))
+    known = register(roles=["deployer"])
+    (control,) = [
+        each for each in load_catalogue([], POPULATIONS).chosen(["eu-ai-act"])[0].controls if each.id == "AIA-14"
+    ]
+    of = load_catalogue([], POPULATIONS).chosen(["eu-ai-act"])[0].model_copy(update={"controls": [control]})
+    found = evaluate(log.populations(MARCH, known), [of], known, MARCH, "hiring", ()).controls[0]
+    assert {each.test.id: each.status for each in found.tests}["stop-drilled"] == status

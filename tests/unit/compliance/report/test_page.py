@@ -14,8 +14,9 @@ from compliance.package.facts import CheckpointFacts, Commitment, Facts
 from compliance.period import Period
 from compliance.populations.registry import POPULATIONS
 from compliance.register import load_register
-from compliance.report.charts import STATUS_FILL, Bar, calls_chart
+from compliance.report.charts import STATUS_FILL, calls_chart
 from compliance.report.page import render
+from compliance.report.view import Bar
 from tests.support.planted_log import SYSTEM, PlantedLog, intent
 
 MARCH = Period(date(2027, 3, 1), date(2027, 3, 3))
