@@ -3,7 +3,7 @@
     python bench/evidence.py [--records 1000000] [--directory DIR]
 
 Records are calls as `bench/audit_verify.py` writes them. The package has every population, all frameworks, samples,
-proofs and the page for people; the verifier is the file in the package, in a process of its own.
+proofs, report, OSCAL and documents; the verifier is the file in the package, in a process of its own.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from compliance.populations.dataset import Dataset
 from compliance.populations.extraction import extract
 from compliance.populations.registry import POPULATIONS
 from compliance.register import load_register
-from compliance.report import REPORT
+from gateway.evidence_parts import PARTS
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from bench.audit_verify import KEY, LOG, sequence, write
@@ -142,7 +142,7 @@ def measure(directory: Path, records: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory(dir=directory) as scratch:
         output = Path(scratch) / "package"
         request = Request(question, output, SEED)
-        built = world.timed("export_s", lambda: build(request, world, [REPORT], lambda _what, _done, _of: None))
+        built = world.timed("export_s", lambda: build(request, world, PARTS, lambda _what, _done, _of: None))
         key = fingerprint(world.key.public_key())
         command = [
             sys.executable, "-I", str(output / "verify_evidence.py"), str(output), "--evidence-key", key, "--log-key",

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs what the interop tests need and a Python environment cannot give: openssl, nginx, git, jq, PostgreSQL, a C
-# compiler, rsyslog, Kafka, an OpenTelemetry collector, OPA, Envoy, and a client on go-spiffe. Fails where it cannot.
+# compiler, rsyslog, libfaketime, Chromium, Kafka, an OpenTelemetry collector, OPA, Envoy, and a client on go-spiffe.
+# Fails where it cannot.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 tools=.interop/bin
@@ -19,6 +20,9 @@ command -v rsyslogd >/dev/null && ls /usr/lib/*/rsyslog/lmnsd_{ossl,gtls}.so >/d
   missing+=(rsyslog rsyslog-gnutls rsyslog-openssl)
 command -v java >/dev/null || missing+=(default-jre-headless)
 command -v mvn >/dev/null || missing+=(maven)
+command -v chromium >/dev/null || missing+=(chromium fonts-dejavu-core)
+command -v qpdf >/dev/null || missing+=(qpdf)
+ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || missing+=(faketime)
 { command -v initdb || ls /usr/lib/postgresql/*/bin/initdb; } >/dev/null 2>&1 || missing+=(postgresql)
 if [ ${#missing[@]} -gt 0 ]; then
   if [ "$(id -u)" != 0 ]; then
@@ -67,6 +71,18 @@ if ! cmp -s "$lock" .interop/aics.lock; then
   .venv/bin/python -m zipfile -e .interop/aics/*.whl .interop/aics
   cp "$lock" .interop/aics.lock
 fi
+
+for judge in oscal browser; do
+  # compliance-trestle and the metaschema of OSCAL; what drives Chromium and the rules of axe-core.
+  lock=tests/interop/$judge/requirements.txt
+  if ! cmp -s "$lock" ".interop/$judge.lock"; then
+    echo "Installing $(grep -oE '^[a-z0-9-]+==' "tests/interop/$judge/requirements.in" | tr -d = | paste -sd ' ')"
+    .venv/bin/python -m venv --clear ".interop/$judge"
+    ".interop/$judge/bin/python" -m pip install --quiet --disable-pip-version-check --require-hashes \
+      --only-binary :all: -r "$lock"
+    cp "$lock" ".interop/$judge.lock"
+  fi
+done
 
 sources=tests/interop/go
 client=$tools/spiffe-interop

@@ -26,7 +26,7 @@ from compliance.populations.passing import Passed
 from compliance.populations.registry import POPULATIONS
 from compliance.populations.scratch import Scratch
 
-FORM = 2
+FORM = 3
 """Version of what is made of the log; a database of another one is made anew."""
 
 PROGRESS_RECORDS = 2000

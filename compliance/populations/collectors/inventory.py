@@ -1,12 +1,14 @@
 """Identities, what was revoked, and access reviews: what needs the past to be told."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from compliance.populations.base import Entry, Value
 from compliance.populations.collectors.base import DAY_NS, SECOND, Surroundings, base_of
 
 TYPES = ("agent.registered", "agent.updated", "agent.status_changed", "review.decided", "review.started",
-         "review.closed", "identity.revoked", "identity.revocation_lifted")  # fmt: skip
+         "review.closed", "identity.inventory", "identity.revoked", "identity.revocation_lifted")  # fmt: skip
 
 REVIEW_DAYS = 90
 """How often an identity has to be reviewed (days); ours."""
@@ -59,6 +61,9 @@ class Inventory:
                 self._register(entry)
             case "agent.updated":
                 self._update(entry)
+            case "identity.inventory":
+                for state in entry.document.get("identities", ()):
+                    self._remember(entry, state)
             case "agent.status_changed":
                 self._change(entry)
             case "review.decided":
@@ -100,6 +105,19 @@ class Inventory:
         fields = {name: str(document.get(name, "")) for name in ("kind", "owner", "team", "risk_tier")}
         identity = _Identity(base_of(entry, str(document.get("system", ""))), fields, entry.time_ns, document["status"])
         self._identities[str(document["agent"])] = identity
+
+    def _remember(self, entry: Entry, state: Mapping[str, Any]) -> None:
+        """Take in how an identity stands that the log does not say more of: its registration was deleted."""
+        name = str(state["agent"])
+        known = self._identities.get(name)
+        if known is not None and not known.older:
+            return
+        if known is None:
+            base = base_of(entry, str(state.get("system", "")))
+            known = self._identities[name] = _Identity(base, {}, 0, str(state["status"]), True)
+        known.fields = {field_: str(state.get(field_, "")) for field_ in ("kind", "owner", "team", "risk_tier")}
+        known.registered_ns, known.older = int(state["registered_at"]) * SECOND, False
+        known.reviewed_ns = max(known.reviewed_ns, int(state.get("reviewed_at", 0)) * SECOND)
 
     def _update(self, entry: Entry) -> None:
         known, changes = self._known(entry), entry.document.get("changes")

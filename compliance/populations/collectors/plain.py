@@ -131,9 +131,15 @@ _MADE: dict[str, tuple[str, _Make]] = {
 
 TYPES = tuple(_MADE)
 
+DRILL_DAYS = 90
+"""How far back from the end of the period it is told that somebody stopped a system, so that a drill of a quarter shows
+in a shorter period as well."""
+
+_STOPPING = frozenset({"oversight.stopped", "oversight.drilled"})
+
 
 class Plain:
-    """Makes a row of each record of the period."""
+    """Makes a row of each record of the period, and of each time that somebody stopped a system not long before."""
 
     def __init__(self, around: Surroundings) -> None:
         self._around = around
@@ -141,9 +147,15 @@ class Plain:
     def take(self, entry: Entry) -> None:
         """Take a record."""
         population, make = _MADE[entry.type]
-        if self._around.period.contains(entry.time_ns) and "unwritable" not in entry.document:
+        if self._told(entry) and "unwritable" not in entry.document:
             row = make(entry.document, entry, self._around)
             self._around.emit(population, {**base_of(entry, _said(entry.document, "system")), **row})
 
     def finish(self) -> None:
         """Nothing is left."""
+
+    def _told(self, entry: Entry) -> bool:
+        if self._around.period.contains(entry.time_ns):
+            return True
+        before = entry.time_ns < self._around.period.start_ns
+        return before and entry.type in _STOPPING and self._around.end_ns - entry.time_ns <= DRILL_DAYS * DAY_NS

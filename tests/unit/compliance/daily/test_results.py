@@ -71,3 +71,27 @@ def test_what_is_kept_is_read_back_and_damage_is_named_with_the_remedy(tmp_path:
 def test_a_file_that_is_no_day_is_passed_over(tmp_path):
     (tmp_path / "notes.json").write_text("{}")
     assert DailyResults(tmp_path).days() == []
+
+
+def test_the_last_whole_day_is_the_last_one_that_was_over(tmp_path: Path):
+    results = DailyResults(tmp_path)
+    assert results.last_whole() is None
+    assert results.kept_at is None
+    results.keep(evaluation(1, "pass"), 7)
+    results.keep(evaluation(2, "pass"), 8, whole=False)
+    assert results.last_whole() == date(2027, 3, 1)
+    assert results.kept_at == (tmp_path / "2027-03-02.json").stat().st_mtime
+
+
+def test_results_are_made_by_one_process_at_a_time_and_what_it_left_is_found(tmp_path: Path):
+    results = DailyResults(tmp_path / "daily")
+    with results.alone() as work:
+        (work / "half").touch()
+        with (
+            pytest.raises(ComplianceError, match="another process evaluates a day; wait"),
+            DailyResults(tmp_path / "daily").alone(),
+        ):
+            pytest.fail("two at once")
+    with results.alone() as work:
+        assert (work / "half").exists()
+    assert results.days() == []

@@ -226,3 +226,32 @@ def test_a_log_that_is_younger_than_six_months_and_whole_goes_back_far_enough(lo
     log.write("2027-02-01T00:00:00", "control", started())
     log.write("2027-03-01T00:00:00", "control", started())
     assert only(rows(log.populations(MARCH), "retention"))["oldest_old_enough"] is True
+
+
+def listed(**changed: Any) -> tuple[str, dict[str, Any]]:
+    state = {
+        "agent": AGENT, "kind": "agent", "status": "active", "team": "people", "owner": "grace", "risk_tier": "high",
+        "system": "hiring", "registered_at": at("2026-12-01T00:00:00") // 10**9, **changed,
+    }  # fmt: skip
+    return "identity.inventory", {"identities": [state]}
+
+
+def test_whose_an_identity_is_survives_the_deletion_of_its_registration(log):
+    log.write("2027-03-01T00:00:01", "control", listed(reviewed_at=at("2027-02-01T00:00:00") // 10**9))
+    log.write("2027-03-02T00:00:01", "control", listed())
+    row = only(rows(log.populations(MARCH), "identities"))
+    assert (row["agent"], row["owner"], row["owner_present"], row["system"]) == (AGENT, "grace", True, "hiring")
+    assert row["registered_at"] == at("2026-12-01T00:00:00")
+    assert row["last_review_at"] == at("2027-02-01T00:00:00")
+    assert row["days_without_review"] <= 31
+
+
+def test_what_the_log_says_of_an_identity_itself_counts_more_than_a_later_list(log):
+    registered = {
+        "principal": "operator:ada", "agent": AGENT, "kind": "agent", "status": "active", "team": "t", "owner": "ada",
+        "risk_tier": "low", "system": "hiring", "environment": "",
+    }  # fmt: skip
+    log.write("2027-03-01T10:00:00", "control", ("agent.registered", registered))
+    log.write("2027-03-02T00:00:01", "control", listed(owner="mallory", registered_at=1))
+    row = only(rows(log.populations(MARCH), "identities"))
+    assert (row["owner"], row["registered_at"]) == ("ada", at("2027-03-01T10:00:00"))

@@ -1,0 +1,1 @@
+"""The populations, by theme. Together they are `compliance.populations.registry.POPULATIONS`."""

@@ -1,0 +1,70 @@
+"""Every call, and the refusals that were only counted."""
+
+from compliance.populations.base import Population
+from compliance.populations.tables.columns import flag, number, text, texts
+
+CALLS = Population(
+    "calls",
+    "Calls",
+    "Every call that a proven identity made, by the day it was decided: allowed, refused by policy or by a limit. "
+    "Complete but for refusals that a flood kept from the record one by one; their number is in suppressed_denials.",
+    (
+        number("outcome_leaf", "Leaf of the record that closes the call; none while it is open, -1 where none is due."),
+        text("principal", "Who called.", personal=True),
+        texts("delegation", "For whom, the first in the chain first.", personal=True),
+        text("team", "Team of the caller."),
+        text("action", "What was done, as in model.infer."),
+        text("operation", "The protocol's own name of the route."),
+        text("model", "The model that was named."),
+        text("upstream_model", "Its name at the backend."),
+        text("protocol", "Wire protocol of the request."),
+        text("decision", "allow or deny."),
+        texts("reasons", "Stable codes that say why."),
+        text("problem", "Last part of the problem type of a refusal."),
+        text("policy_revision", "Revision of the policies that decided; empty where none was asked."),
+        text("data_digest", "SHA-256 of its data."),
+        text("result", "completed, failed, cut or client-disconnected; empty without an outcome."),
+        text("cause", "Code of the failure or of the cut."),
+        number("status", "HTTP status that was answered; 0 where nothing was."),
+        text("identity", "What proved the caller: x509-svid, jwt-svid, or empty."),
+        text("credential", "Serial number of the certificate, or jti of the token."),
+        number("credential_expires_in_seconds", "From the call to the end of the credential, seconds."),
+        number("credential_lifetime_seconds", "Its whole life, seconds; none where it was issued by others."),
+        text("agent_status", "State of the caller in the inventory."),
+        text("agent_risk", "Its risk tier."),
+        text("system_risk", "Risk class of the system that counts, by the register."),
+        text("region", "Region of the backend, or of the model's backends."),
+        text("gateway_region", "Region of the gateway."),
+        texts("data_classes", "Classes of data of the system."),
+        texts("obligations", "What the policies asked for."),
+        number("input_tokens", "Tokens in."),
+        number("output_tokens", "Tokens out."),
+        number("duration_ms", "From the record of the decision to that of the outcome, milliseconds."),
+        text("backend", "The backend that answered."),
+        flag("overseen", "The register that was in force names an overseer."),
+        flag("in_register", "The register that was in force has the system."),
+        flag("model_listed", "It lists the model for the system."),
+        flag("region_allowed", "The region is one that it allows for the system; all, if it names none."),
+        flag("purpose_listed", "The action is one that it names for the system; all, if it names none."),
+        flag("closed", "It has its outcome on record, or the reason why it has none."),
+        flag("request_digest", "The keyed digest of the request is on record."),
+        flag("response_digest", "The keyed digest of the answer is on record."),
+        flag("approval_required", "The policies asked for the approval of a person."),
+        text("approval", "Id of the approval; empty for none."),
+        flag("break_glass", "An emergency role allowed it."),
+        flag("policy_input", "What the policies decided on is on record, so that it can be decided again."),
+    ),
+    frozenset({"access.intent", "access.outcome", "access.denied", "quota.exceeded"}),
+    per_system=True,
+)
+
+CALL_POPULATIONS = (
+    CALLS,
+    Population(
+        "suppressed_denials",
+        "Refusals counted together",
+        "Refusals of one identity beyond those put on record one by one.",
+        (text("principal", "Who was refused.", personal=True), number("count", "How often.")),
+        frozenset({"access.denials_suppressed", "admin.denials_suppressed"}),
+    ),
+)
