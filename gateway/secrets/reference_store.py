@@ -1,24 +1,32 @@
-"""The first secret store: files and environment variables, named by references of the configuration."""
+"""The secret store of one machine: files, environment variables, and the sealed file, by reference."""
 
 import os
 import stat
 
 from gateway.errors import UnavailableError
+from gateway.secrets.sealed_file import SealedFile, SealedFileError
 from gateway.secrets.store import Secret
 
 MAX_BYTES = 65_536
 """Largest secret read from a file (bytes)."""
 
+SEALED = "sealed://"
+"""Begins the reference of a secret in the sealed file."""
+
 _Version = tuple[int, int, int, int, int]
 
 
 class ReferenceStore:
-    """Resolves `file:/path` and `env:NAME` (`gateway.secrets.store.SecretStore`).
+    """Resolves `file:/path`, `env:NAME` and `sealed://NAME` (`gateway.secrets.store.SecretStore`).
 
     A file is read again when it changed, so that a rotation needs no restart.
+
+    Args:
+        sealed: the sealed file; None where there is none.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sealed: SealedFile | None = None) -> None:
+        self._sealed = sealed
         self._files: dict[str, tuple[_Version, Secret]] = {}
 
     async def resolve(self, reference: str) -> Secret:
@@ -37,8 +45,10 @@ class ReferenceStore:
             if not value:
                 raise _unusable(reference, f"the environment variable {place} is not set or is empty")
             return Secret(value)
+        if kind == "sealed":
+            return self._of_sealed_file(reference)
         if kind != "file":
-            raise _unusable(reference, "a reference begins with file: or env:")
+            raise _unusable(reference, "a reference begins with file:, env: or sealed://")
         try:
             status = os.stat(place)  # noqa: PTH116 - on the path of a call; pathlib costs more than the system call
             known = self._files.get(place)
@@ -50,6 +60,23 @@ class ReferenceStore:
         secret = Secret(content)
         self._files[place] = (version, secret)
         return secret
+
+    def since(self, reference: str) -> int | None:
+        """Return since when a secret has its value, UNIX seconds, where its store knows; None elsewhere."""
+        if self._sealed is not None and reference.startswith(SEALED):
+            try:
+                return self._sealed.get(reference.removeprefix(SEALED)).changed_at
+            except SealedFileError:
+                return None
+        return None
+
+    def _of_sealed_file(self, reference: str) -> Secret:
+        if self._sealed is None:
+            raise _unusable(reference, "secrets.sealed_file.path is not set")
+        try:
+            return self._sealed.get(reference.removeprefix(SEALED)).value
+        except SealedFileError as error:
+            raise _unusable(reference, str(error)) from error
 
 
 def _load(reference: str, place: str) -> tuple[_Version, bytes]:

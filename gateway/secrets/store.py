@@ -1,5 +1,6 @@
 """The secrets seam: a reference of the configuration becomes a credential, at the moment it is used."""
 
+import hmac
 from typing import Any, NoReturn, Protocol
 
 
@@ -14,6 +15,10 @@ class Secret:
     def reveal(self) -> bytes:
         """Return the value. Called by the upstream client at the moment of use, nowhere else."""
         return self._value
+
+    def matches(self, value: bytes) -> bool:
+        """Return whether this is the value, in a time that does not tell how much of it is."""
+        return hmac.compare_digest(self._value, value)
 
     def __repr__(self) -> str:
         return "<secret>"
