@@ -32,7 +32,7 @@ from gateway.quota.limits import LimitTable
 from gateway.quota.shared_ledger import SharedLedger
 from gateway.receipts import Receipts
 from gateway.runtime import Runtime, model_regions
-from gateway.secrets.reference_store import ReferenceStore
+from gateway.secrets.opening import check_sealed, secret_store
 from gateway.upstream.balancer import Balancer
 from gateway.upstream.http1.client import Http1Client
 from gateway.upstream.registry import BackendRegistry
@@ -114,6 +114,7 @@ def build_runtime(
     Raises:
         ConfigError: policies, limits or certificates cannot be used.
     """
+    check_sealed(config)
     unknown = sorted({m.system for m in config.models if policies.system(m.system) is None})
     if unknown:
         named = ", ".join(repr(system) for system in unknown)
@@ -168,9 +169,9 @@ def _engine(config: GatewayConfig, policies: LoadedPolicySet, opa_address: str) 
     )
 
 
-def build_upstream() -> Http1Client:
+def build_upstream(config: GatewayConfig) -> Http1Client:
     """Build the client towards the backends."""
-    return Http1Client(ReferenceStore())
+    return Http1Client(secret_store(config))
 
 
 def open_registry(config: GatewayConfig, clock: Clock = system_clock) -> Registry:
@@ -198,7 +199,7 @@ def open_audit_store(config: GatewayConfig) -> AuditStore:
     where: Path | str = config.audit_dir
     if config.audit.database:
         try:
-            where = ReferenceStore().read(config.audit.database).reveal().decode().strip()
+            where = secret_store(config).read(config.audit.database).reveal().decode().strip()
         except UnavailableError as error:
             raise ConfigError(f"audit.database: {error.detail}") from error
     return open_store(where, config.audit_log, heads=config.audit_dir)
@@ -303,7 +304,7 @@ def open_authority(config: GatewayConfig, clock: Clock = system_clock) -> Author
             "and keep owner, team and state of each identity here with: govctl agent register"
         )
     try:
-        key = ReferenceStore().read(config.identity.seal_key)
+        key = secret_store(config).read(config.identity.seal_key)
     except UnavailableError as error:
         raise ConfigError(f"identity.seal_key: {error.detail}") from error
     keys = SealedKeyManager(authority_dir(config.state_dir), decode_seal_key(key.reveal()))

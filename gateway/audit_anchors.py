@@ -28,7 +28,7 @@ from gateway.audit_keys import VERIFIER_FILE
 from gateway.clock import NANOSECONDS, system_clock
 from gateway.config.model import GatewayConfig
 from gateway.errors import ConfigError
-from gateway.secrets.reference_store import ReferenceStore
+from gateway.secrets.opening import secret_store
 
 _log = structlog.get_logger("govgateway.audit")
 
@@ -163,7 +163,7 @@ def _keys(path: Path) -> list[NoteVerifier]:
 
 
 def _store(config: GatewayConfig) -> S3ObjectStore:
-    copies, references = config.audit.copies, ReferenceStore()
+    copies, references = config.audit.copies, secret_store(config)
 
     def credentials() -> Credentials:
         access, secret = (references.read(each).reveal().decode() for each in (copies.access_key, copies.secret_key))

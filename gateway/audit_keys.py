@@ -16,7 +16,7 @@ from audit.tree.state import FILE_NAME, TreeState
 from gateway.clock import NANOSECONDS, system_clock
 from gateway.config.model import GatewayConfig
 from gateway.errors import ConfigError, UnavailableError
-from gateway.secrets.reference_store import ReferenceStore
+from gateway.secrets.opening import secret_store
 from identity.errors import SealError
 from identity.sealing import decode_seal_key, read_sealed, write_private, write_sealed
 
@@ -34,7 +34,7 @@ def open_signers(config: GatewayConfig) -> tuple[list[NoteSigner], list[NoteSign
         ConfigError: the sealing key cannot be had or does not open a key; or the log has a tree and lost its key.
     """
     try:
-        seal_key = decode_seal_key(ReferenceStore().read(config.identity.seal_key).reveal())
+        seal_key = decode_seal_key(secret_store(config).read(config.identity.seal_key).reveal())
         path = config.audit_dir / KEY_FILE
         _check_together(path, config.audit_tree, not path.exists())
         TreeState(config.audit_tree).close()  # first, so that a key never stands alone after a kill

@@ -10,7 +10,7 @@ from audit.sinks.opening import DIRECTORY, Surroundings, open_followers
 from gateway import __version__, app
 from gateway.clock import system_clock
 from gateway.config.model import GatewayConfig
-from gateway.secrets.reference_store import ReferenceStore
+from gateway.secrets.opening import secret_store
 from gateway.telemetry import metrics
 
 REPORT_SECONDS = 30.0
@@ -28,7 +28,7 @@ class AuditSinks:
         """
         self._audit = audit
         self._loop = asyncio.get_running_loop()
-        references = ReferenceStore()
+        references = secret_store(config)
         self._followers = open_followers(
             config.audit.sinks,
             Surroundings(

@@ -11,7 +11,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -38,6 +38,7 @@ from gateway.admin.token_exchange import TokenExchange
 from gateway.audit_services import AuditServices
 from gateway.clock import NANOSECONDS, system_clock
 from gateway.config import GatewayConfig, config_digest, show_config
+from gateway.daily_evaluation import DailyEvaluation
 from gateway.errors import ConfigError, UnavailableError
 from gateway.gateway_identity import GatewayIdentity
 from gateway.generations import Generations
@@ -53,7 +54,7 @@ from gateway.policy_activation.shadowing import Shadowing
 from gateway.policy_activation.sources import Tls, source_of
 from gateway.process import address_of, bind, only_gateway, remove_old_metrics
 from gateway.reloading import WorkerReload
-from gateway.secrets.reference_store import ReferenceStore
+from gateway.secrets.opening import secret_store
 from gateway.self_observation import open_self_observation
 from gateway.telemetry import metrics
 from gateway.telemetry.listener import ListenerEvents
@@ -63,7 +64,7 @@ from gateway.worker import run_worker
 from identity.attestation.base import SourceLimiter
 from identity.federation_fetching import spiffe_tls
 from identity.fetching import FetchError, Inspect
-from identity.registry import RegistrySnapshot
+from identity.registry import Agent, RegistrySnapshot
 from identity.spiffe_id import SpiffeId
 from identity.verification import PeerIdentity
 
@@ -182,7 +183,7 @@ class ControlProcess:
             _log.info("ready", address=address_of(data_plane), workers=self.config.listener.workers)
             print(f"Ready: https://{address_of(data_plane)}", flush=True)  # noqa: T201 - for the person who started it
             await local.start()
-            tasks = [asyncio.create_task(work) for work in (self._housekeeping(), *self._log.start(audit))]
+            tasks = [asyncio.create_task(work) for work in self._background(audit)]
             if self._follower is not None:
                 tasks.append(asyncio.create_task(self._follower.run()))
             await self._stop.wait()
@@ -253,12 +254,17 @@ class ControlProcess:
         """Take the configuration and the policies anew (see `Generations.reload`)."""
         return await self._generations.reload(by)
 
+    def _background(self, audit: AuditLog) -> Sequence[Coroutine[Any, Any, None]]:
+        """Return what runs beside the serving."""
+        daily = DailyEvaluation(lambda: self.config, self._generations.config_path, system_clock)
+        return self._housekeeping(), daily.run(), *self._log.start(audit)
+
     def _following(self) -> Follower | None:
         """Return what follows the source of revisions that the configuration names."""
         policy = self.config.policy
         if policy.source != "bundle" or not policy.bundle.url:
             return None
-        source = source_of(policy.bundle, ReferenceStore(), self._gateway_tls)
+        source = source_of(policy.bundle, secret_store(self.config), self._gateway_tls)
 
         async def activate(content: bytes, where: str) -> None:
             await self._generations.activate(content, where, "pulled")
@@ -283,9 +289,12 @@ class ControlProcess:
 
     # audit
 
+    def _identities(self) -> Collection[Agent]:
+        return self.agents.agents.values()
+
     async def _record_start(self) -> None:
         config, policies = self.config, self.policies
-        self._observation = open_self_observation(self._audit, lambda: self.config)
+        self._observation = open_self_observation(self._audit, lambda: self.config, self._identities)
         entry = self._audit.append(
             "gateway.started",
             {

@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from compliance.package.signing import public_pem
 from gateway.config.model import GatewayConfig
 from gateway.errors import ConfigError, UnavailableError
-from gateway.secrets.reference_store import ReferenceStore
+from gateway.secrets.opening import secret_store
 from identity.errors import SealError
 from identity.sealing import decode_seal_key, read_sealed, write_private, write_sealed
 
@@ -50,7 +50,7 @@ def open_evidence_key(config: GatewayConfig) -> EvidenceKey:
     """
     path = config.audit_dir / DIRECTORY / KEY_FILE
     try:
-        seal_key = decode_seal_key(ReferenceStore().read(config.identity.seal_key).reveal())
+        seal_key = decode_seal_key(secret_store(config).read(config.identity.seal_key).reveal())
         made = not path.exists()
         if made:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)

@@ -8,7 +8,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import orjson
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.anchors.archive import TimestampArchive
@@ -19,8 +18,6 @@ from audit.log import append_once
 from audit.retention import Journal, Segment
 from audit.tlog.checkpoint import parse_checkpoint
 from audit.tlog.note import note_text
-from audit.tree.state import TreeState
-from compliance.errors import ComplianceError
 from compliance.evaluation.result import Evaluation
 from compliance.package.errors import RefusedError
 from compliance.package.facts import Data
@@ -31,14 +28,12 @@ from gateway import __version__
 from gateway.app import checked_audit_store, open_audit_store, policy_store
 from gateway.clock import NANOSECONDS, system_clock
 from gateway.config import GatewayConfig, config_digest
+from gateway.covering import covering
 from gateway.errors import ConfigError
 from gateway.evidence_key import DIRECTORY, EvidenceKey
 from gateway.evidence_public_keys import log_key, public_keys
 from gateway.policy_activation.store import Activation, PolicyStore
 from gateway.retention import JOURNAL
-
-COVERING_SECONDS = 60.0
-"""How long the export waits for a signed checkpoint that covers the commitment (seconds)."""
 
 TIMEOUT_SECONDS = 30.0
 """How long a time stamp authority may take (seconds)."""
@@ -154,20 +149,7 @@ class GatewayWorld:
 
     def covering(self, record: Linked) -> bytes:
         """Return a signed checkpoint that covers a record, waiting for the gateway to sign one."""
-        deadline = time.monotonic() + COVERING_SECONDS
-        chain = str(orjson.loads(record.record)["chain"])
-        while True:
-            source = self.source(None)
-            with TreeState(self._config.audit_tree, readonly=True) as state:
-                index = state.index_of(chain, record.sequence)
-            if index is not None and index < source.checkpoint.size:
-                return source.note
-            if time.monotonic() > deadline:
-                raise ComplianceError(
-                    "no signed checkpoint covers the commitment yet, and only the running gateway signs one. Start it "
-                    "(govctl up), and run the same command again: it goes on"
-                )
-            time.sleep(0.2)
+        return covering(self._config, self._store, record).note
 
     def bundle(self, digest: str) -> bytes | None:
         """Return a bundle of policies."""

@@ -55,13 +55,14 @@ class Generations:
         runtime: the running generation, as this process uses it.
         digest: of the bundle that it decides by.
         taken_at: when it was taken (monotonic seconds).
+        config_path: the configuration file.
 
     Raises:
         ConfigError: configuration or policies cannot be used.
     """
 
     def __init__(self, config_path: Path, config: GatewayConfig) -> None:
-        self._config_path = config_path
+        self.config_path = config_path
         self.policies = ActivePolicies(app.policy_store(config), lambda: system_clock() // NANOSECONDS)
         candidate = self.policies.start(config.policy)
         self.engines = OpaServers(config)
@@ -268,7 +269,7 @@ class Generations:
             _log.warning("unsafe-option", option=option)
 
     def _load_anew(self) -> tuple[GatewayConfig, Mapping[str, TrustBundle]]:
-        config = load_config(self._config_path)
+        config = load_config(self.config_path)
         old, new = show_config(self.config), show_config(config)
         # `--workers` of the command line is not in the file.
         new["listener"]["workers"] = old["listener"]["workers"]

@@ -9,7 +9,7 @@ from audit.sinks.settings import KafkaSettings, SyslogSettings, is_loopback
 from audit.witness.policy import parse_policy
 from gateway.config.model import GatewayConfig
 from gateway.errors import UnavailableError
-from gateway.secrets.reference_store import ReferenceStore
+from gateway.secrets.opening import secret_store
 
 Carries = Literal["calls", "administration", "records", "identities", "policies", "digests", "metrics"]
 
@@ -56,7 +56,7 @@ def _hops(config: GatewayConfig) -> Iterator[dict[str, Any]]:
 def _audit_hops(config: GatewayConfig) -> Iterator[dict[str, Any]]:
     audit = config.audit
     if audit.database:
-        yield _database(audit.database)
+        yield _database(config)
     if audit.timestamps.url:
         yield _hop("audit.timestamps", "digests", _address(audit.timestamps.url))
     for name, url in _witnesses(audit.witnesses.policy_file):
@@ -89,10 +89,10 @@ def _witnesses(policy_file: Path | None) -> list[tuple[str, str]]:
     return [(name, each.url) for name, each in sorted(policy.witnesses.items()) if each.url]
 
 
-def _database(reference: str) -> dict[str, Any]:
+def _database(config: GatewayConfig) -> dict[str, Any]:
     """The URL of a database is a secret: only its host is told. What cannot be read counts as not encrypted."""
     try:
-        parts = urlsplit(ReferenceStore().read(reference).reveal().decode())
+        parts = urlsplit(secret_store(config).read(config.audit.database).reveal().decode())
         query = parse_qs(parts.query)
         host = parts.hostname or (query.get("host") or ["/"])[0]
     except (UnavailableError, ValueError):

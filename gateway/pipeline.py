@@ -63,6 +63,9 @@ _log = structlog.get_logger("govgateway.pipeline")
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 """Largest answer that is not streamed (bytes)."""
 
+NOTICE = (b"x-ai-generated", b"true")
+"""Marks an answer as made by AI where the policies ask for `watermark_notice` (AI Act, Article 50)."""
+
 MAX_ERROR_BYTES = 65_536
 """Largest error answer of a backend that is passed on (bytes)."""
 
@@ -208,7 +211,8 @@ class Pipeline:
 
     async def _authorise(self, exchange: Exchange, runtime: Runtime) -> None:
         assert exchange.call is not None  # noqa: S101 - set by the step before
-        self._under_way.add(exchange)  # from here on it is cut by whoever takes its right to go on away
+        if not exchange.call.local:  # one that is answered here is over at once
+            self._under_way.add(exchange)  # from here on it is cut by whoever takes its right to go on away
         decision = await self._decide(exchange, runtime, exchange.call)
         _check_allowed(decision, runtime)
         if self.stops:
@@ -303,6 +307,8 @@ class Pipeline:
         headers = response_headers(answer.headers)
         headers += quota_headers(exchange.reservation.standings)
         headers.append((b"x-request-id", exchange.request_id.encode()))
+        if exchange.decision is not None and exchange.decision.needs_notice:
+            headers.append(NOTICE)
         if not call.stream:
             body = meter.feed(await answer.read(MAX_ANSWER_BYTES)) + meter.finish()
             await self._seal_answer(exchange, body)
@@ -374,6 +380,8 @@ class Pipeline:
 
     async def _refuse(self, exchange: Exchange, runtime: Runtime, error: GatewayError) -> None:
         """Answer a refusal or failure: recorded first where an identity was proven, then sent."""
+        if not exchange.started:
+            exchange.status = error.status  # what is about to be answered; the outcome says it
         await self._settle(exchange, "cut" if exchange.cut_by else "failed", error.code)
         receipt: list[tuple[bytes, bytes]] = []
         if exchange.intent is None:

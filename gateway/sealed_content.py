@@ -12,7 +12,7 @@ from audit.store import AuditStore
 from gateway.clock import Clock, system_clock
 from gateway.config import GatewayConfig
 from gateway.errors import ConfigError, UnavailableError
-from gateway.secrets.reference_store import ReferenceStore
+from gateway.secrets.opening import secret_store
 from identity.errors import SealError
 from identity.sealing import decode_seal_key
 
@@ -61,7 +61,7 @@ def _key(config: GatewayConfig) -> bytes:
     if not reference:
         raise ConfigError("audit.sealing.seal_key is not set; make a key with: openssl rand -base64 32 > content.key")
     try:
-        return decode_seal_key(ReferenceStore().read(reference).reveal())
+        return decode_seal_key(secret_store(config).read(reference).reveal())
     except UnavailableError as error:
         raise ConfigError(f"audit.sealing.seal_key: {error.detail}") from error
     except SealError as error:

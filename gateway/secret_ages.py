@@ -7,17 +7,17 @@ The age counts from when the value was first seen, or from the file's modificati
 import hmac
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import structlog
-from pydantic import BaseModel
 
 from gateway.clock import NANOSECONDS
 from gateway.config.model import GatewayConfig
 from gateway.errors import UnavailableError
+from gateway.secrets.references import references_of
 from gateway.secrets.store import Secret
 from identity.sealing import write_private
 
@@ -31,25 +31,6 @@ SEALING_KEYS = frozenset({"seal_key"})
 DAY = 86_400
 
 
-def references_of(config: GatewayConfig) -> dict[str, str]:
-    """Return the references of secrets in a configuration, by their dotted key."""
-    return dict(_references(config, ""))
-
-
-def _references(section: BaseModel, prefix: str) -> Iterator[tuple[str, str]]:
-    for name in type(section).model_fields:
-        value = getattr(section, name)
-        place = f"{prefix}{name}"
-        if isinstance(value, BaseModel):
-            yield from _references(value, f"{place}.")
-        elif isinstance(value, list):
-            for number, each in enumerate(value):
-                if isinstance(each, BaseModel):
-                    yield from _references(each, f"{place}.{getattr(each, 'name', number)}.")
-        elif isinstance(value, str) and value.startswith(("file:", "env:")):
-            yield place, value
-
-
 class SecretAges:
     """Remembers since when values are what they are.
 
@@ -58,13 +39,22 @@ class SecretAges:
         key: of the digests; not the secret of anybody else.
         read: resolves a reference; raises UnavailableError.
         clock: UNIX nanoseconds.
+        since: returns since when a reference has its value (UNIX seconds), where its store knows; else None.
     """
 
-    def __init__(self, directory: Path, key: bytes, read: Callable[[str], Secret], clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        key: bytes,
+        read: Callable[[str], Secret],
+        clock: Callable[[], int],
+        since: Callable[[str], int | None] = lambda _reference: None,
+    ) -> None:
         self._path = directory / FILE_NAME
         self._key = hmac.digest(key, b"govgateway ages of secrets", "sha256")
         self._read = read
         self._clock = clock
+        self._since = since
 
     def inventory(self, config: GatewayConfig, max_age_days: int) -> list[dict[str, Any]]:
         """Return the state of every credential, as `secret.inventory` has it, and remember what is new.
@@ -92,7 +82,8 @@ class SecretAges:
                     seen[purpose] = known[purpose]
                 continue
             before = known.get(purpose)
-            since = before[1] if before is not None and before[0] == digest else _first(reference, now)
+            known_since = before[1] if before is not None and before[0] == digest else _first(reference, now)
+            since = self._since(reference) or known_since
             seen[purpose] = [digest, since]
             found.append({**state, "readable": True, "age_seconds": max(0, now - since)})
         if seen != known:

@@ -5,7 +5,7 @@ from the pipeline. That the two agree is what an auditor reconciles.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,14 +19,15 @@ from gateway.clock import NANOSECONDS, system_clock
 from gateway.config.model import GatewayConfig
 from gateway.hops import hops_of
 from gateway.secret_ages import DAY, SecretAges
-from gateway.secrets.reference_store import ReferenceStore
+from gateway.secrets.opening import secret_store
+from identity.registry import Agent
 
 _log = structlog.get_logger("govgateway.observation")
 
 HOUR = 3600
 
 MAX_LISTED = 20
-"""Most hops or credentials in one record; further ones are in a record of their own, so that each has room."""
+"""Most hops, credentials or identities in one record; further ones are in another, so that each has room."""
 
 MAX_BACKENDS = 100
 """Most backends that a record counts one by one; those beyond are counted together, as `others`."""
@@ -88,12 +89,13 @@ def _add(counted: Counted, name: str, labels: dict[str, str], value: int) -> Non
 
 
 class SelfObservation:
-    """Writes `gateway.counts`, `gateway.hops` and `secret.inventory`.
+    """Writes `gateway.counts`, `gateway.hops`, `secret.inventory` and `identity.inventory`.
 
     Args:
         config: returns the running configuration.
         counters: returns the counters as they stand.
         ages: knows the ages of credentials.
+        agents: returns the identities of the inventory.
         clock: UNIX nanoseconds.
     """
 
@@ -103,12 +105,14 @@ class SelfObservation:
         config: Callable[[], GatewayConfig],
         counters: Callable[[], Counted],
         ages: SecretAges,
+        agents: Callable[[], Iterable[Agent]],
         clock: Callable[[], int],
     ) -> None:
         self._audit = audit
         self._config = config
         self._counters = counters
         self._ages = ages
+        self._agents = agents
         self._clock = clock
         self._described: GatewayConfig | None = None
         self._day = -1
@@ -121,9 +125,12 @@ class SelfObservation:
         now = self._clock()
         config = self._config()
         try:
-            if config is not self._described or now // NANOSECONDS // DAY != self._day:
+            day = now // NANOSECONDS // DAY
+            if config is not self._described or day != self._day:
                 self._describe(config)
-                self._described, self._day = config, now // NANOSECONDS // DAY
+                if day != self._day:
+                    self._list_identities()
+                self._described, self._day = config, day
             if now // NANOSECONDS // HOUR != self._hour:
                 self._count(now)
                 self._hour = now // NANOSECONDS // HOUR
@@ -145,6 +152,11 @@ class SelfObservation:
         for some in _parted(secrets):
             self._audit.append("secret.inventory", {"secrets": some})
 
+    def _list_identities(self) -> None:
+        standing = sorted((each for each in self._agents() if each.status != "retired"), key=lambda each: each.id)
+        for some in _parted([_state(each) for each in standing]):
+            self._audit.append("identity.inventory", {"identities": some})
+
     def _count(self, now: int) -> None:
         """Write what was counted; counters that cannot be read are counted into the next window."""
         try:
@@ -156,17 +168,34 @@ class SelfObservation:
         self._since, self._before = now, counted
 
 
-def open_self_observation(audit: AuditLog, config: Callable[[], GatewayConfig]) -> SelfObservation:
+def open_self_observation(
+    audit: AuditLog, config: Callable[[], GatewayConfig], agents: Callable[[], Iterable[Agent]]
+) -> SelfObservation:
     """Return what observes a running gateway.
 
     Raises:
         UnavailableError: the sealing key, from which the key of the digests is derived, cannot be had.
     """
-    read = ReferenceStore().read
     running = config()
-    ages = SecretAges(running.state_dir, read(running.identity.seal_key).reveal(), read, system_clock)
+    store = secret_store(running)
+    read = store.read
+    ages = SecretAges(running.state_dir, read(running.identity.seal_key).reveal(), read, system_clock, store.since)
     metrics_dir = os.environ["PROMETHEUS_MULTIPROC_DIR"]
-    return SelfObservation(audit, config, lambda: read_counters(metrics_dir), ages, system_clock)
+    return SelfObservation(audit, config, lambda: read_counters(metrics_dir), ages, agents, system_clock)
+
+
+def _state(agent: Agent) -> dict[str, Any]:
+    state = {
+        "agent": agent.id,
+        "kind": agent.kind,
+        "status": agent.status,
+        "team": agent.team,
+        "owner": agent.owner,
+        "risk_tier": agent.risk_tier,
+        "system": agent.system,
+        "registered_at": agent.created_at,
+    }
+    return {**state, "reviewed_at": agent.last_reviewed} if agent.last_reviewed else state
 
 
 def _parted(items: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:

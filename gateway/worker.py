@@ -34,6 +34,7 @@ from gateway.listener.tls import TlsMaterial
 from gateway.observation import Observation
 from gateway.pipeline import Pipeline
 from gateway.runtime import Runtime
+from gateway.secrets.opening import secret_store
 from gateway.telemetry import metrics
 from gateway.telemetry.listener import ListenerEvents
 from gateway.telemetry.logging import configure_logging
@@ -92,7 +93,7 @@ class Worker:
         self._cache = DecisionCache(config.policy.cache_entries)
         self._audit = audit = app.open_audit_log(config, f"worker-{self._index}")
         ledger = app.open_ledger(config)
-        upstream = app.build_upstream()
+        self._upstream = upstream = app.build_upstream(config)
         first = await self._channel.receive()
         if first is None or first["type"] != "tls":
             return
@@ -231,6 +232,7 @@ class Worker:
         assert self._prepared is not None  # noqa: S101 - prepared above
         (_, runtime), self._prepared = self._prepared, None
         before, self._pipeline.runtime = self._pipeline.runtime, runtime
+        self._upstream.replace_secrets(secret_store(runtime.config))
         self._take_tls(server, message["tls"])
         self._channel.send({"type": "reloaded", "id": message["id"]})
         app.retire_runtime(before)

@@ -14,7 +14,7 @@ from typing_extensions import TypeAliasType
 from audit.canonical import MAX_INTEGER
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=2048)]
-"""A SPIFFE ID, or `operator:NAME`, `signal` or `pulled` where a person, a signal or a source acted."""
+"""A SPIFFE ID, or `operator:NAME`, `signal`, `pulled` or `daily` where a person, a signal, a source or time acted."""
 
 Principal = Annotated[Id, Field(description="Who acts.")]
 

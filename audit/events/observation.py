@@ -7,7 +7,8 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from audit.events.base import Count, EventDefinition, Name, Nanoseconds, Part, Record, Text, absent, define
+from audit.events.base import Count, EventDefinition, Id, Name, Nanoseconds, Part, Record, Text, absent, define
+from audit.events.inventory import Status
 
 
 class Connections(Part):
@@ -85,8 +86,30 @@ class SecretInventory(Record):
     secrets: list[SecretState]
 
 
+class IdentityState(Part):
+    """An identity of the inventory as it stands, so that whose it is can be told when its registration is deleted."""
+
+    agent: Id
+    kind: Literal["agent", "service", "pipeline", "human"]
+    status: Status
+    team: Text
+    owner: Text
+    risk_tier: Name
+    system: Text
+    registered_at: Count = Field(description="When it was registered, UNIX seconds.")
+    reviewed_at: Count = absent("When somebody last confirmed that it is needed, UNIX seconds.")
+
+
+class IdentityInventory(Record):
+    """Written at start and every day: the identities that are not retired, a part of them in each record."""
+
+    type: Literal["identity.inventory"]
+    identities: list[IdentityState]
+
+
 DEFINITIONS: tuple[EventDefinition, ...] = (
     define(GatewayCounts, "change"),
     define(GatewayHops, "change"),
     define(SecretInventory, "security"),
+    define(IdentityInventory, "security"),
 )

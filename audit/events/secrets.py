@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from audit.events.base import EventDefinition, Name, Principal, Record, define
+from audit.events.base import Count, EventDefinition, Name, Principal, Record, define
 
 
 class SecretRead(Record):
@@ -16,4 +16,17 @@ class SecretRead(Record):
     purpose: Name = Field(description="What it is for, for instance the name of a backend.")
 
 
-DEFINITIONS: tuple[EventDefinition, ...] = (define(SecretRead, "security", written=False),)
+class SecretChanged(Record):
+    """Written before a secret of the sealed file is put in, given a new value, or taken out."""
+
+    type: Literal["secret.changed"]
+    principal: Principal
+    secret: Name = Field(description="The reference, `sealed://NAME`; never the value.")
+    change: Literal["set", "rotated", "removed"]
+    version: Count = Field(description="Number of the value from now on; of a removal, the last one.")
+
+
+DEFINITIONS: tuple[EventDefinition, ...] = (
+    define(SecretRead, "security", written=False),
+    define(SecretChanged, "security"),
+)

@@ -17,6 +17,9 @@ from gateway.standing import check_standing
 from identity.registry import Agent, RegistrySnapshot
 from identity.verification import PeerIdentity
 
+SYSTEM = "ai-system:"
+"""Begins the resource that a permission names to be limited to an AI system."""
+
 
 class ControlState(Protocol):
     """What the control plane decides by; replaced as a whole when something is reloaded."""
@@ -63,49 +66,66 @@ class AccessControl:
             state = self._state()
             connection = request.scope["extensions"]["govgateway"]
             caller = self._identify(state, connection.identity, connection.refusal)
-            agent, now = caller.agent, self._now()
-            policy_input = admin_input(
-                agent,
-                state.policies.roles_of(agent.id, agent.team, agent.kind, now=now),
-                action,
-                request.url.path,
-                state.config.context.region,
-                state.config.context.environment,
-                state.policies.break_glass_of(agent.id, agent.team, agent.kind, now=now),
-            )
-            decision = await state.engine.decide(policy_input)
-            if not decision.allow and not self.refusals.take(caller.agent.id):
-                raise TooManyRefusalsError(
-                    f"Too many requests of {caller.agent.id} were refused; further ones are counted, not recorded.",
-                    remedy="Ask for a role that allows them instead of repeating them.",
-                    code="too_many_refusals",
-                )
-            try:
-                entry = self._audit.append(
-                    "admin.request",
-                    {
-                        "principal": caller.agent.id,
-                        "action": action,
-                        "resource": {"type": "control-plane", "id": request.url.path},
-                        "decision": "allow" if decision.allow else "deny",
-                        "reasons": list(decision.reasons),
-                        "policy": {"revision": state.policies.revision, "data_digest": state.policies.data_digest},
-                        "policy_input": policy_input,
-                        "peer": {"serial": caller.peer.serial, "fingerprint": caller.peer.fingerprint},
-                        "method": request.method,
-                    },
-                )
-                await entry.durable()
-            except AuditUnavailableError as error:
-                raise UnavailableError(str(error), code="audit_unavailable") from error
-            if not decision.allow:
-                reason = state.policies.reason(decision.reasons[0] if decision.reasons else "default_deny")
-                raise PolicyDeniedError(
-                    f"{caller.agent.id} may not do {action}: {reason.message}", remedy=reason.remedy, code=reason.code
-                )
+            await self._decide(state, caller, action, "control-plane", request.url.path, request.method)
             return caller
 
         return check
+
+    async def for_system(self, caller: Caller, action: str, system: str) -> None:
+        """Let a caller do something to an AI system only if the policy allows it for that system too.
+
+        What is decided on is the resource `ai-system:NAME`; it is recorded as every request is.
+
+        Raises:
+            PolicyDeniedError: it does not.
+            UnavailableError: it cannot be recorded.
+        """
+        await self._decide(self._state(), caller, action, "ai-system", f"{SYSTEM}{system}", "")
+
+    async def _decide(
+        self, state: ControlState, caller: Caller, action: str, kind: str, resource: str, method: str
+    ) -> None:
+        agent, now = caller.agent, self._now()
+        policy_input = admin_input(
+            agent,
+            state.policies.roles_of(agent.id, agent.team, agent.kind, now=now),
+            action,
+            resource,
+            state.config.context.region,
+            state.config.context.environment,
+            state.policies.break_glass_of(agent.id, agent.team, agent.kind, now=now),
+        )
+        decision = await state.engine.decide(policy_input)
+        if not decision.allow and not self.refusals.take(agent.id):
+            raise TooManyRefusalsError(
+                f"Too many requests of {agent.id} were refused; further ones are counted, not recorded.",
+                remedy="Ask for a role that allows them instead of repeating them.",
+                code="too_many_refusals",
+            )
+        try:
+            entry = self._audit.append(
+                "admin.request",
+                {
+                    "principal": agent.id,
+                    "action": action,
+                    "resource": {"type": kind, "id": resource},
+                    "decision": "allow" if decision.allow else "deny",
+                    "reasons": list(decision.reasons),
+                    "policy": {"revision": state.policies.revision, "data_digest": state.policies.data_digest},
+                    "policy_input": policy_input,
+                    "peer": {"serial": caller.peer.serial, "fingerprint": caller.peer.fingerprint},
+                    "method": method,
+                },
+            )
+            await entry.durable()
+        except AuditUnavailableError as error:
+            raise UnavailableError(str(error), code="audit_unavailable") from error
+        if not decision.allow:
+            reason = state.policies.reason(decision.reasons[0] if decision.reasons else "default_deny")
+            about = f" to {resource}" if kind == "ai-system" else ""
+            raise PolicyDeniedError(
+                f"{agent.id} may not do {action}{about}: {reason.message}", remedy=reason.remedy, code=reason.code
+            )
 
     def _identify(self, state: ControlState, peer: PeerIdentity | None, refusal: Exception | None) -> Caller:
         if peer is None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import asdict
 from typing import Annotated, Any, TypeVar
 
+import orjson
 from fastapi import APIRouter, Depends
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,6 +25,9 @@ from gateway.errors import NotFoundError, PolicyDeniedError, UnavailableError
 from identity.errors import IdentityError
 
 _Result = TypeVar("_Result")
+
+DECIDE, STOP = "admin.oversight.decide", "admin.oversight.stop"
+"""Actions of which the policy is asked twice: for the route, and for the AI system that it is about."""
 
 
 class _Body(BaseModel):
@@ -106,6 +110,11 @@ class OversightDesk:
             lambda: override(self._audit, self._record, body.call, body.how, by, body.reason, peer)
         )
 
+    async def system_of_call(self, call: str) -> str:
+        """Return the AI system of a call; empty if the log has no such call."""
+        found = await self._alone(lambda: self._audit.find(call))
+        return str(orjson.loads(found.record).get("system", "")) if found is not None else ""
+
     def _check_known(self, system: str) -> None:
         check_known(system, self._systems())
 
@@ -126,8 +135,8 @@ def oversight_routes(access: AccessControl, desk: OversightDesk) -> APIRouter:
     """Return the routes, all below `/v1/oversight`."""
     router = APIRouter(prefix="/v1/oversight", tags=["oversight"])
     may_read = [Depends(access.requires("admin.oversight.read"))]
-    decides = Depends(access.requires("admin.oversight.decide"))
-    stops = Depends(access.requires("admin.oversight.stop"))
+    decides = Depends(access.requires(DECIDE))
+    stops = Depends(access.requires(STOP))
 
     @router.get("/approvals", summary="Calls that wait for a person (admin.oversight.read)", dependencies=may_read)
     async def approvals(every: bool = False) -> list[dict[str, Any]]:
@@ -144,15 +153,18 @@ def oversight_routes(access: AccessControl, desk: OversightDesk) -> APIRouter:
 
     @router.post("/approvals/{approval_id}/grant", summary="Approve a call, once (admin.oversight.decide)")
     async def grant(approval_id: str, body: ReasonBody, caller: Annotated[Caller, decides]) -> dict[str, Any]:
+        await access.for_system(caller, DECIDE, await _system_of(desk, approval_id))
         return await desk.decide(approval_id, _person(caller), body.reason, approve=True)
 
     @router.post("/approvals/{approval_id}/refuse", summary="Refuse a call (admin.oversight.decide)")
     async def refuse(approval_id: str, body: ReasonBody, caller: Annotated[Caller, decides]) -> dict[str, Any]:
+        await access.for_system(caller, DECIDE, await _system_of(desk, approval_id))
         return await desk.decide(approval_id, _person(caller), body.reason, approve=False)
 
     @router.post("/overrides", summary="Say that an output was not followed (admin.oversight.decide)")
     async def overrides(body: OverrideBody, caller: Annotated[Caller, decides]) -> dict[str, Any]:
         person = _person(caller)
+        await access.for_system(caller, DECIDE, await desk.system_of_call(body.call))
         return await desk.override(body, person.id, person.peer)
 
     @router.get("/stops", summary="Systems that are stopped (admin.oversight.read)", dependencies=may_read)
@@ -162,19 +174,29 @@ def oversight_routes(access: AccessControl, desk: OversightDesk) -> APIRouter:
     @router.post("/stops", summary="Stop an AI system: new calls refused, answers cut (admin.oversight.stop)")
     async def stop(body: SystemBody, caller: Annotated[Caller, stops]) -> dict[str, Any]:
         person = _person(caller)
+        await access.for_system(caller, STOP, body.system)
         return await desk.stop(body.system, person.id, body.reason, person.peer)
 
     @router.post("/resumptions", summary="Let it be called again (admin.oversight.stop)")
     async def resume(body: SystemBody, caller: Annotated[Caller, stops]) -> dict[str, Any]:
         person = _person(caller)
+        await access.for_system(caller, STOP, body.system)
         return await desk.resume(body.system, person.id, body.reason, person.peer)
 
     @router.post("/drills", summary="Exercise stopping a system (admin.oversight.stop)")
     async def drills(body: SystemBody, caller: Annotated[Caller, stops]) -> dict[str, Any]:
         person = _person(caller)
+        await access.for_system(caller, STOP, body.system)
         return await desk.drill(body.system, person.id, body.reason, person.peer)
 
     return router
+
+
+async def _system_of(desk: OversightDesk, approval_id: str) -> str:
+    found = await asyncio.to_thread(desk.store.get, approval_id)
+    if found is None or not found.recorded:
+        raise NotFoundError(f"There is no request for approval {approval_id}.")
+    return found.asked.system
 
 
 def _person(caller: Caller) -> Person:

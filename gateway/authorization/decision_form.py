@@ -93,6 +93,8 @@ def _check_obligation(obligation: Any) -> None:
         good = obligation.keys() <= {"type", "case"} and isinstance(case, str) and 0 < len(case) <= 200
     elif kind == "require_approval":
         good = _good_approval(obligation)
+    elif kind == "watermark_notice":
+        good = obligation.keys() == {"type"}
     else:
         region = obligation.get("region")
         good = obligation.keys() == {"type", "region"} and isinstance(region, str) and region != ""

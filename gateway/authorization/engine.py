@@ -7,7 +7,9 @@ from typing import Any, Protocol
 PolicyInput = Mapping[str, Any]
 """The input document of the policy contract (docs/architecture.md), JSON values without floats."""
 
-KNOWN_OBLIGATIONS = frozenset({"clamp_max_tokens", "route_region", "log_content_sealed", "require_approval"})
+KNOWN_OBLIGATIONS = frozenset(
+    {"clamp_max_tokens", "route_region", "log_content_sealed", "require_approval", "watermark_notice"}
+)
 """Obligations this gateway can carry out. A decision with any other is a deny."""
 
 
@@ -29,11 +31,13 @@ class Decision:
     obligations: tuple[Mapping[str, Any], ...] = ()
     cache_seconds: int = 0
     needs_approval: bool = field(init=False, compare=False, repr=False)
+    needs_notice: bool = field(init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Look through the obligations."""
-        needs = any(each["type"] == "require_approval" for each in self.obligations)
-        object.__setattr__(self, "needs_approval", needs)
+        asked = {each["type"] for each in self.obligations}
+        object.__setattr__(self, "needs_approval", "require_approval" in asked)
+        object.__setattr__(self, "needs_notice", "watermark_notice" in asked)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,11 @@ class RegisteredSystem(BaseModel):
         strict=True,
         description="Whether prompts and answers are kept, sealed (the obligation log_content_sealed).",
     )
-    transparency: bool | None = Field(None, strict=True, description="Whether Article 50 concerns the system.")
+    transparency: bool | None = Field(
+        None,
+        strict=True,
+        description="Whether Article 50 concerns the system; answers are then marked (obligation watermark_notice).",
+    )
 
 
 class DataClass(Entry):

@@ -24,6 +24,7 @@ from gateway.cli import (
     oversight,
     policy,
     quota,
+    secret,
     svid,
     system,
     token,
@@ -59,6 +60,7 @@ app.add_typer(incident.app, name="incident")
 app.add_typer(oversight.app, name="oversight")
 app.add_typer(policy.app, name="policy")
 app.add_typer(quota.app, name="quota")
+app.add_typer(secret.app, name="secret")
 app.add_typer(svid.app, name="svid")
 app.add_typer(system.app, name="system")
 app.add_typer(token.app, name="token")

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from audit.chain import Linked
 from audit.log import append_once
 from gateway.app import checked_audit_store, open_registry
 from gateway.cli.output import fail
@@ -31,9 +32,17 @@ def operator() -> str:
 
 def record(config: GatewayConfig, record_type: str, fields: dict[str, Any]) -> None:
     """Write a change to the audit log, and wait until it is durable."""
-    append_once(
-        checked_audit_store(config, "govctl"), "govctl", record_type, {"principal": operator(), **fields}, system_clock
-    )
+    recorded(config, record_type, fields)
+
+
+def recorded(config: GatewayConfig, record_type: str, fields: dict[str, Any]) -> Linked:
+    """Write a change to the audit log, wait until it is durable, and return the record in its chain.
+
+    Whoever runs govctl made it, unless the fields name a principal.
+    """
+    if "principal" not in fields:
+        fields = {"principal": operator(), **fields}
+    return append_once(checked_audit_store(config, "govctl"), "govctl", record_type, fields, system_clock)
 
 
 def inventory(path: Path) -> tuple[GatewayConfig, "closing[Registry]"]:

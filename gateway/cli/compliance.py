@@ -9,12 +9,12 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
 from audit.export.source import Source, open_source
-from compliance.daily import DailyResults, results_of, turned
+from compliance.daily import DIRECTORY, DailyResults, Turned, results_of, turned
 from compliance.evaluation.result import ControlResult, Evaluation
 from compliance.package.question import Question
 from compliance.period import Period
 from gateway.app import open_audit_store
-from gateway.cli.acting import record
+from gateway.cli.acting import operator, record
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, errors, fail, print_json, print_table, say
 from gateway.clock import NANOSECONDS, system_clock
 from gateway.config import GatewayConfig, load_config
@@ -22,8 +22,8 @@ from gateway.evidence_measures import measures_of
 
 app = typer.Typer(help="How the controls stand between audits.", no_args_is_help=True)
 
-DIRECTORY = "compliance"
-"""Directory of the daily results in the state directory."""
+DAILY = "daily"
+"""Who acts where the running gateway has a day evaluated."""
 
 _RANK = {"pass": 0, "attested": 0, "not-applicable": 0, "not-testable": 0, "partial": 1, "fail": 2}
 
@@ -85,10 +85,12 @@ def record_day(
     day: Annotated[str, typer.Option(metavar="DAY", help="As in 2026-11-24 (UTC). Default: yesterday.")] = "",
     config: ConfigOption = DEFAULT_CONFIG,
     json: JsonOption = False,
+    scheduled: Annotated[bool, typer.Option(hidden=True, help="The gateway asks: the day is over.")] = False,
 ) -> None:
     """Evaluate one day and keep the result; a control in force that turns red goes on record once.
 
-    Run it daily, for instance by a systemd timer. Exit status 1 if a control turned red.
+    A running gateway does this by itself for each day that is over (compliance.daily). Exit status 1 if a control
+    turned red.
     """
     settings = load_config(config)
     yesterday = datetime.fromtimestamp(system_clock() // NANOSECONDS, UTC).date() - timedelta(days=1)
@@ -99,18 +101,9 @@ def record_day(
     if when > yesterday + timedelta(days=1):
         fail(f"--day: {when} is not here yet, so nothing is on record of it.", 2)
     results = DailyResults(settings.state_dir / DIRECTORY)
-    question = Question(settings.audit_log, "", Period(when, when), ())
-    source = open_source(open_audit_store(settings), settings.audit_tree)
-    evaluation = _evaluated(settings, source, question, lambda _what, _done, _of: None)
-    changes = turned(results.known(when), results_of(evaluation))
-    for each in changes:
-        now_ = each.now
-        fields = {"framework": now_.framework, "control": now_.control, "system": now_.system, "day": str(when)}
-        if each.to == "failed":
-            record(settings, "control.failed", {**fields, "cause": now_.reason[:16_000]})
-        else:
-            record(settings, "control.recovered", fields)
-    results.keep(evaluation, source.checkpoint.size)
+    with results.alone() as work:
+        by = DAILY if scheduled else operator()
+        evaluation, changes = _kept(settings, results, when, work, by, whole=scheduled or when <= yesterday)
     red = [each for each in changes if each.to == "failed"]
     if json:
         print_json({"day": str(when), "turned": [{"to": each.to, **each.now.model_dump()} for each in changes]})
@@ -139,6 +132,32 @@ def trend(
         return
     rows = [(day, *counts.values()) for day, counts in counted]
     print_table(["DAY", *(status.upper() for status in _RANK)], rows, empty="No day is kept: govctl compliance record")
+
+
+def _kept(
+    config: GatewayConfig, results: DailyResults, when: date, work: Path, by: str, *, whole: bool
+) -> tuple[Evaluation, list[Turned]]:
+    """Evaluate a day, put on record what turned red or came back, and keep the result."""
+    question = Question(config.audit_log, "", Period(when, when), tuple(config.compliance.daily.frameworks))
+    source = open_source(open_audit_store(config), config.audit_tree)
+    measures, _ = measures_of(config, question)
+    database = work / "populations.sqlite"  # goes on where one that was killed left it
+    evaluation = measures.evaluate(measures.extract(source, database, _untold), source)
+    changes = turned(results.known(when), results_of(evaluation))
+    for each in changes:
+        now_ = each.now
+        fields = {"framework": now_.framework, "control": now_.control, "system": now_.system, "day": str(when)}
+        if each.to == "failed":
+            record(config, "control.failed", {"principal": by, **fields, "cause": now_.reason[:16_000]})
+        else:
+            record(config, "control.recovered", {"principal": by, **fields})
+    results.keep(evaluation, source.checkpoint.size, whole=whole)
+    database.unlink()
+    return evaluation, changes
+
+
+def _untold(_what: str, _done: int, _of: int) -> None:
+    """Take progress that nobody looks at."""
 
 
 def _evaluated(config: GatewayConfig, source: Source, question: Question, told: Any) -> Evaluation:

@@ -7,7 +7,7 @@ from gateway.app import build_runtime, configured_policies
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, print_json, say
 from gateway.config import GatewayConfig, config_schema, load_config, show_config
 from gateway.errors import UnavailableError
-from gateway.secrets.reference_store import ReferenceStore
+from gateway.secrets.opening import secret_store
 
 app = typer.Typer(help="Check, show and describe the configuration.", no_args_is_help=True)
 
@@ -41,10 +41,11 @@ def _check_references(config: GatewayConfig) -> None:
     references = {f"backends.{each.name}.credential": each.credential for each in config.backends}
     if config.identity.source == "embedded":
         references["identity.seal_key"] = config.identity.seal_key
+    store = secret_store(config)
     for place, reference in references.items():
         if reference:
             try:
-                ReferenceStore().read(reference)
+                store.read(reference)
             except UnavailableError as error:
                 fail(f"{place}: {error.detail} {error.remedy}".strip())
 

@@ -209,6 +209,16 @@ def _resolve(config: GatewayConfig, base: Path) -> GatewayConfig:
             "backends": backends,
             "audit": audit,
             "policy": policy,
+            "secrets": config.secrets.model_copy(
+                update={
+                    "sealed_file": located(config.secrets.sealed_file, "path").model_copy(
+                        update={
+                            "key": reference(config.secrets.sealed_file.key),
+                            "passphrase": reference(config.secrets.sealed_file.passphrase),
+                        }
+                    )
+                }
+            ),
             "compliance": located(config.compliance, "attestations").model_copy(
                 update={"catalogue": list(map(absolute, config.compliance.catalogue))}
             ),

@@ -12,6 +12,7 @@ from audit.sinks.settings import uses_plaintext
 from gateway.config.audit import Audit
 from gateway.config.compliance import Compliance
 from gateway.config.policy import Policy
+from gateway.config.secrets import Secrets
 from gateway.config.section import Name, SecretReference, Section
 from identity.spiffe_id import SpiffeIdError, TrustDomain
 
@@ -395,6 +396,7 @@ class GatewayConfig(Section):
     models: list[ModelConfig] = Field(min_length=1, description="Models callers may name.")
     quota: Quota = Quota()
     audit: Audit = Audit()
+    secrets: Secrets = Secrets()
     compliance: Compliance = Compliance()
     context: Context = Context()
     telemetry: Telemetry = Telemetry()

@@ -130,5 +130,7 @@ def _obligation(obligation: Mapping[str, Any]) -> str:
             return "content kept sealed"
         case "require_approval":
             return "approved by two people" if obligation.get("four_eyes") else "approved by a person"
+        case "watermark_notice":
+            return "answer marked as made by AI"
         case other:
             return str(other)

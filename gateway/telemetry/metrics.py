@@ -58,6 +58,14 @@ AUDIT_SINK_HEALTHY = Gauge(
 AUDIT_TREE_SIZE = Gauge(
     "govgateway_audit_tree_records", "Records in the signed tree of the audit log.", multiprocess_mode="livemax"
 )
+DAILY_EVALUATION = Gauge(
+    "govgateway_compliance_evaluated_timestamp_seconds",
+    "When a day was last evaluated against the controls (UNIX time).",
+    multiprocess_mode="max",
+)
+DAILY_EVALUATION_FAILURES = Counter(
+    "govgateway_compliance_evaluation_failures_total", "Attempts to evaluate a day that failed."
+)
 CERTIFICATE_EXPIRY = Gauge(
     "govgateway_certificate_expiry_timestamp_seconds",
     "When a certificate expires (UNIX time).",

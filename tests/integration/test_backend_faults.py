@@ -117,6 +117,7 @@ def test_a_failed_call_is_told_recorded_and_costs_no_tokens(faulty, caller, back
     assert_tells_nothing_about_the_backend(answer.text + str(answer.headers), faulty, backend)
     ended = outcome(faulty, answer.headers["x-request-id"])
     assert (ended["result"], ended["cause"], ended["backend"]) == ("failed", code, "default")
+    assert ended["status"] == status
     assert ended["usage"]["charged_tokens"] == 0
     assert used(faulty, caller, DAY) == before
     assert_serves_well(client, backend)
@@ -173,7 +174,7 @@ def test_a_backend_that_refuses_connections_is_a_502_and_the_call_costs_nothing(
         assert (answer.status_code, answer.json()["error"]["code"]) == (502, "upstream_unreachable")
         assert_tells_nothing_about_the_backend(answer.text, faulty, backend)
         ended = outcome(faulty, answer.headers["x-request-id"])
-        assert (ended["result"], ended["cause"]) == ("failed", "upstream_unreachable")
+        assert (ended["result"], ended["cause"], ended["status"]) == ("failed", "upstream_unreachable", 502)
     assert used(faulty, caller, DAY) == before
     assert used(faulty, caller, STREAMS) == 0
     assert_serves_well(client, backend)

@@ -44,6 +44,7 @@ def test_a_chat_completion_is_answered_and_recorded(gateway, sdk, agent):
     raw = sdk.chat.completions.with_raw_response.create(model="example-chat", messages=QUESTION, max_tokens=20)
     answer = raw.parse()
     assert answer.choices[0].message.content
+    assert raw.headers["x-ai-generated"] == "true"
     intent = record(gateway, raw.headers["x-request-id"])
     assert intent["type"] == "access.intent"
     assert intent["principal"] == agent.id
@@ -64,6 +65,7 @@ def test_a_streamed_answer_arrives_in_pieces_and_its_usage_is_recorded(gateway, 
     ) as response:
         events = [line for line in response.iter_lines() if line.startswith("data: ")]
     assert events[-1] == "data: [DONE]"
+    assert response.headers["x-ai-generated"] == "true"
     chunks = [json.loads(event[6:]) for event in events[:-1]]
     assert len(chunks) > 5
     assert all(not chunk.get("usage") for chunk in chunks), "usage that the caller did not ask for was not taken out"

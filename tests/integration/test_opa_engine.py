@@ -111,6 +111,8 @@ async def test_opa_that_is_killed_is_started_again_and_nothing_passes_meanwhile(
     before = process.pid
     assert before is not None
     os.kill(before, signal.SIGSTOP)
+    while Path(f"/proc/{before}/stat").read_text().rpartition(")")[2].split()[0] != "T":
+        await asyncio.sleep(0.01)  # a signal takes effect when the process is next looked at
     slow = OpaEngine(f"unix://{tmp_path}/s", timeout_seconds=0.05)
     with pytest.raises(UnavailableError):
         await slow.decide(call())

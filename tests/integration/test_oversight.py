@@ -33,7 +33,14 @@ def gateway(example_backend: str, tmp_path_factory: pytest.TempPathFactory):
     for name, oversight in SYSTEMS.items():
         known[name] = {"risk": "limited", "data_classes": ["internal"], "oversight": oversight}
     running.edit_data("systems", known)
-    running.edit_data("bindings", {"team:research": ["chat-user"], "team:oversight": ["overseer"]})
+    roles = yaml.safe_load((running.directory / "policies" / "govgateway" / "roles" / "data.yaml").read_text())
+    limited = {
+        "actions": ["admin.oversight.read", "admin.oversight.decide", "admin.oversight.stop"],
+        "resources": ["/v1/oversight/*", "ai-system:held"],
+    }
+    running.edit_data("roles", {**roles, "held-overseer": {"kinds": ["human"], "permissions": [limited]}})
+    bound = {"team:research": ["chat-user"], "team:oversight": ["overseer"], "team:held": ["held-overseer"]}
+    running.edit_data("bindings", bound)
     running.start(workers=2)
     yield running
     assert running.stop() == 0
@@ -183,6 +190,39 @@ def test_who_may_not_decide_does_not(gateway, agent, grace):
     )  # fmt: skip
     assert "needs a reason" in empty.stderr
     held_back(ask(gateway, agent, "held", user="wrong person"))
+
+
+def test_an_overseer_of_one_system_oversees_no_other(gateway, agent, grace):
+    linus = gateway.register("person/linus", team="held", kind="human", owner="linus@gateway.test")
+    theirs, other = (held_back(ask(gateway, agent, system, user="limited")) for system in ("held", "double"))
+    decide(gateway, linus, "grant", theirs)
+    assert ask(gateway, agent, "held", user="limited").status_code == 200
+    for how in ("grant", "refuse"):
+        done = decide(gateway, linus, how, other, check=False)
+        assert done.returncode == 1
+        assert "may not do admin.oversight.decide to ai-system:double" in done.stderr
+    call = ask(gateway, agent, "free").headers["x-request-id"]
+    for asked in (
+        ("stop", "free"), ("resume", "free"), ("drill", "free"), ("override", call, "--how", "disregarded"),
+    ):  # fmt: skip
+        done = govctl(
+            gateway.directory,
+            "oversight",
+            *asked,
+            "--reason",
+            "a test",
+            "--identity",
+            str(linus.directory),
+            check=False,
+        )
+        assert done.returncode == 1
+        assert "to ai-system:free" in done.stderr, asked
+    assert ask(gateway, agent, "free").status_code == 200
+    refused = [each for each in records(gateway, 400) if each["type"] == "admin.request" and each["decision"] == "deny"]
+    about = {each["resource"]["id"] for each in refused if each["principal"] == linus.id}
+    assert about == {"ai-system:double", "ai-system:free"}
+    assert {each["type"] for each in of_approval(gateway, other)} == {"oversight.requested", "access.denied"}
+    decide(gateway, grace, "refuse", other)
 
 
 def test_nobody_approves_a_call_of_their_own(gateway, grace):

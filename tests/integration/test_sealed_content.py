@@ -102,3 +102,26 @@ def test_what_an_erased_subject_said_is_gone_and_the_log_still_verifies(gateway)
     assert "eras" in done.stderr
     assert gateway.stop() == 0
     assert json.loads(govctl(gateway.directory, "audit", "verify", "--json").stdout)["ok"]
+
+
+def test_everything_about_somebody_is_written_down_and_the_search_is_on_record(gateway, tmp_path):
+    gateway.start()
+    agent = gateway.register("agent/researcher")
+    other = gateway.register("agent/other")
+    call = ask(gateway, agent).headers["x-request-id"]
+    ask(gateway, other)
+    out = tmp_path / "answer"
+    asked = ("audit", "subject", agent.id, "--reason", "request 12", "-o", str(out), "--json")
+    told = json.loads(govctl(gateway.directory, *asked).stdout)
+    records = [json.loads(line) for line in (out / "records.jsonl").read_text().splitlines()]
+    assert told == {"records": len(records), "sealed": 2, "output": str(out)}
+    assert {"access.intent", "access.outcome"} <= {each["type"] for each in records}
+    assert all(agent.id in json.dumps(each) for each in records)
+    document = (out / "article-15-access.md").read_text()
+    assert call in document
+    assert document.count("To be written by a person") >= 4
+    assert all(path.stat().st_mode & 0o077 == 0 for path in out.iterdir())
+    assert govctl(gateway.directory, *asked, check=False).returncode == 2, "it exists already"
+    searched = [each for each in gateway.records(30) if each["type"] == "content.searched"]
+    assert [(each["scope"], each["cause"], each["contents"]) for each in searched] == [("subject", "request 12", 2)]
+    assert agent.id not in json.dumps(searched)

@@ -23,9 +23,9 @@ PATIENCE = 15.0
 T = TypeVar("T")
 
 
-def eventually(what: str, look: Callable[[], T]) -> T:
+def eventually(what: str, look: Callable[[], T], seconds: float = PATIENCE) -> T:
     """Return the first true value of `look`; fail with `what` if none comes in time."""
-    end = time.monotonic() + PATIENCE
+    end = time.monotonic() + seconds
     while not (found := look()):
         assert time.monotonic() < end, f"it did not happen: {what}"
         time.sleep(0.05)

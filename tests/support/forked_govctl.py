@@ -24,7 +24,7 @@ def run(directory: Path, *arguments: str, env: dict[str, str], timeout: float) -
     """Run govctl in `directory`; at most `timeout` seconds, else `subprocess.TimeoutExpired`."""
     command = ["govctl", *arguments]
     with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as errors, socket.socket(socket.AF_UNIX) as line:
-        line.connect(_address())
+        line.connect(_address(env))
         line.settimeout(timeout)
         request = json.dumps([str(directory), env, command]).encode()
         socket.send_fds(line, [len(request).to_bytes(4, "big")], [out.fileno(), errors.fileno()])
@@ -41,25 +41,29 @@ def run(directory: Path, *arguments: str, env: dict[str, str], timeout: float) -
         return subprocess.CompletedProcess(command, status, out.read().decode(), errors.read().decode())
 
 
-_started: list[str] = []
+_started: dict[str, str] = {}
 _starting = threading.Lock()
 
 
-def _address() -> str:
-    """Return where the waiting process of this test process listens; start it the first time."""
+def _address(env: dict[str, str]) -> str:
+    """Return where the waiting process of this test process listens; start it the first time.
+
+    What is loaded before a program stays as it is in a fork, so there is one for each that is asked for.
+    """
+    preloaded = env.get("LD_PRELOAD", "")
     with _starting:
-        if not _started:
+        if preloaded not in _started:
             waiting = subprocess.Popen(
                 [sys.executable, "-c", f"from {__name__} import wait_for_commands; wait_for_commands()"], cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
-                env={**os.environ, "COLUMNS": "200"},
+                env={**env, "COLUMNS": "200"},
             )  # fmt: skip
             assert waiting.stdin is not None
             assert waiting.stdout is not None
-            _started.append("\0" + waiting.stdout.readline().strip())
+            _started[preloaded] = "\0" + waiting.stdout.readline().strip()
             waiting.stdout.close()
             atexit.register(waiting.wait)
             atexit.register(waiting.stdin.close)  # runs first, and ends it
-        return _started[0]
+        return _started[preloaded]
 
 
 def wait_for_commands() -> None:

@@ -189,6 +189,10 @@ class RunningGateway:
         forker = _children(self.pid)
         return [pid for parent in forker for pid in _children(parent)]
 
+    def children(self) -> list[int]:
+        """Return the process ids of what the control process started."""
+        return _children(self.pid)
+
     def ready(self) -> dict[str, Any]:
         """Return the readiness document."""
         document: dict[str, Any] = httpx.get(self.operations_url + "/readyz", timeout=5).json()

@@ -1,6 +1,7 @@
 """What the gateway puts on record about itself: counts, hops, ages of credentials."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from gateway.hops import hops_of
 from gateway.secret_ages import FILE_NAME, SecretAges, references_of
 from gateway.secrets.reference_store import ReferenceStore
 from gateway.self_observation import Counted, SelfObservation
+from identity.registry import Agent
 
 HOUR_NS = 3600 * 10**9
 
@@ -65,7 +67,7 @@ def hop(config: GatewayConfig, name: str) -> dict[str, Any]:
 
 def observed(log: Log, clock: Clock, tmp_path: Path, config: GatewayConfig, counted: list[Counted]) -> SelfObservation:
     ages = SecretAges(tmp_path, b"k" * 32, ReferenceStore().read, clock)
-    return SelfObservation(log, lambda: config, lambda: counted[0], ages, clock)  # type: ignore[arg-type]
+    return SelfObservation(log, lambda: config, lambda: counted[0], ages, tuple, clock)  # type: ignore[arg-type]
 
 
 def test_each_hop_says_how_it_is_protected() -> None:
@@ -173,7 +175,7 @@ def test_hops_and_secrets_are_described_each_day_and_for_each_configuration(tmp_
     log, clock = Log(), Clock(1000 * 24 * HOUR_NS)
     configs = [configured()]
     ages = SecretAges(tmp_path, b"k" * 32, ReferenceStore().read, clock)
-    observation = SelfObservation(log, lambda: configs[0], Counted, ages, clock)  # type: ignore[arg-type]
+    observation = SelfObservation(log, lambda: configs[0], Counted, ages, tuple, clock)  # type: ignore[arg-type]
     observation.tend()
     observation.tend()
     assert len(log.of("gateway.hops")) == len(log.of("secret.inventory")) == 1
@@ -216,7 +218,7 @@ def test_a_full_disk_or_damaged_counters_stop_nothing_else_and_no_count_is_lost(
     monkeypatch.setenv("KEY", "canary")
     config = configured(backends=[{"name": "vllm", "url": "http://127.0.0.1:8000/v1", "credential": "env:KEY"}])
     ages = SecretAges(tmp_path, b"k" * 32, ReferenceStore().read, clock)
-    observation = SelfObservation(log, lambda: config, counters, ages, clock)  # type: ignore[arg-type]
+    observation = SelfObservation(log, lambda: config, counters, ages, tuple, clock)  # type: ignore[arg-type]
     for hour in range(1, 3):
         clock.now = (1000 + hour) * HOUR_NS
         observation.tend()
@@ -275,3 +277,25 @@ def test_whom_the_log_and_the_trust_domain_speak_to_is_among_the_hops(tmp_path: 
     )
     assert hop(config, "audit.witness:w")["carries"] == "digests"
     assert hop(config, "identity.federated:other.example")["encrypted"] is True
+
+
+def test_identities_are_listed_each_day_in_parts_and_retired_ones_are_not(tmp_path: Path) -> None:
+    log, clock = Log(), Clock(1000 * 24 * HOUR_NS)
+    ages = SecretAges(tmp_path, b"k" * 32, ReferenceStore().read, clock)
+    agents = [
+        Agent(f"spiffe://example.org/agent/{number:02}", "agent", "team", "ada", "active", "low", created_at=number)
+        for number in range(30)
+    ]
+    agents[3] = replace(agents[3], status="retired")
+    agents[4] = replace(agents[4], last_reviewed=77)
+    configs = [configured()]
+    observation = SelfObservation(log, lambda: configs[0], Counted, ages, lambda: agents, clock)  # type: ignore[arg-type]
+    observation.tend()
+    configs[0] = configured()
+    observation.tend()
+    listed = [each for fields in log.of("identity.inventory") for each in fields["identities"]]
+    assert [each["agent"][-2:] for each in listed] == [f"{number:02}" for number in range(30) if number != 3]
+    assert [each["reviewed_at"] for each in listed if "reviewed_at" in each] == [77]
+    clock.now += 24 * HOUR_NS
+    observation.tend()
+    assert len(log.of("identity.inventory")) == 4

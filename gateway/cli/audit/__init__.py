@@ -12,6 +12,7 @@ from gateway.cli.audit import (
     reading,
     retention,
     seal,
+    subject,
     verify,
     witness,
 )
@@ -30,6 +31,7 @@ __all__ = [
     "reading",
     "retention",
     "seal",
+    "subject",
     "verify",
     "witness",
 ]

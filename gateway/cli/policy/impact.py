@@ -158,7 +158,7 @@ def _write(
             print_impact(console, report, over, price)
             return
         text = StringIO()
-        print_impact(Console(file=text, width=160, highlight=False), report, over, price)
+        print_impact(Console(file=text, width=160, highlight=False, emoji=False), report, over, price)
         _write_file(out, text.getvalue().encode())
         return
     if output is Format.MARKDOWN:

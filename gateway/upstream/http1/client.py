@@ -106,6 +106,10 @@ class Http1Client:
             raise
         return Http1Answer(connection, pool)
 
+    def replace_secrets(self, secrets: SecretStore) -> None:
+        """Take another store of credentials, for the calls to come."""
+        self._secrets = secrets
+
     async def close(self) -> None:
         """Close every connection; answers under way break."""
         for pool in self._pools.values():

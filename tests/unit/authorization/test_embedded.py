@@ -60,6 +60,10 @@ BAD_CALL = call(resource={"id": "bad"})
             "clamp_max_tokens does not have the form",
         ),
         ("{%s, 'obligations': [{'type': 'route_region', 'region': ''}]}", "route_region does not have the form"),
+        (
+            "{%s, 'obligations': [{'type': 'watermark_notice', 'text': 'made by AI'}]}",
+            "watermark_notice does not have the form",
+        ),
     ],
 )
 async def test_answer_that_is_not_a_decision_is_a_deny(

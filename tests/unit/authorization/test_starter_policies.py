@@ -19,7 +19,8 @@ def test_every_rego_test_passes_in_the_embedded_engine(starter: LoadedPolicySet)
 
 def test_research_team_may_chat_with_a_clamp(starter: LoadedPolicySet) -> None:
     decision = EmbeddedEngine(starter).decide_now(call())
-    assert decision == Decision(True, (), ({"type": "clamp_max_tokens", "max_tokens": 2048},), 300)
+    bound, notice = {"type": "clamp_max_tokens", "max_tokens": 2048}, {"type": "watermark_notice"}
+    assert decision == Decision(True, (), (bound, notice), 300)
 
 
 def test_hiring_system_is_refused_for_want_of_an_overseer(starter: LoadedPolicySet) -> None:

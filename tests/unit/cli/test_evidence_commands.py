@@ -117,7 +117,7 @@ def test_the_envelope_is_stamped_if_an_authority_is_configured(govctl: Any) -> N
 def test_a_commitment_that_no_checkpoint_covers_says_that_the_gateway_has_to_run(
     govctl: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    import gateway.evidence_world as module
+    import gateway.covering as module
 
     asyncio.run(sign(govctl))
     monkeypatch.setattr(module, "COVERING_SECONDS", 0.0)

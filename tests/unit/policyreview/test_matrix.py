@@ -58,7 +58,7 @@ def test_the_matrix_is_what_the_engine_decides_for_each(accesses):
             asked = accesses.questions.ask(each.principal, action, model)
             assert each.decision == engine.decide_now(asked)
     assert rows[0][0].decision.allow
-    assert rows[0][0].how == "at most 2048 tokens"
+    assert rows[0][0].how == "at most 2048 tokens, answer marked as made by AI"
     assert not rows[1][0].decision.allow
 
 
@@ -110,7 +110,8 @@ def test_obligations_are_told_in_words(accesses):
     region = {"type": "route_region", "region": "eu-west"}
     allowed = accesses.of(AGENTS[0], "model.infer", "example-chat")
     routed = replace(allowed.decision, obligations=(*allowed.decision.obligations, region), reasons=("break_glass",))
-    assert replace(allowed, decision=routed).how == "at most 2048 tokens, in the region eu-west, break_glass"
+    said = "at most 2048 tokens, answer marked as made by AI, in the region eu-west, break_glass"
+    assert replace(allowed, decision=routed).how == said
 
 
 @pytest.mark.parametrize("text", ["=1", "+1", "-1", "@x", "\t=1", "\r=1", "\n=1", "  =1", "\uff1d1", "\uff20x"])
