@@ -51,10 +51,10 @@ class HttpsServer:
         return f"https://127.0.0.1:{self.port}"
 
 
-def loopback_leaf(root: CertificateAuthority, now: int) -> Leaf:
-    """Issue a web server's certificate for 127.0.0.1, in date at `now` (UNIX seconds)."""
+def loopback_leaf(root: CertificateAuthority, now: int, *dns: str) -> Leaf:
+    """Issue a web server's certificate for 127.0.0.1 and the names `dns`, in date at `now` (UNIX seconds)."""
     key = new_key()
-    name = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    name = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1")), *map(x509.DNSName, dns)])
     builder = (
         x509.CertificateBuilder()
         .subject_name(x509.Name([]))
