@@ -47,6 +47,13 @@ class InputPrincipal(Part):
     attributes: Object
 
 
+class InputCredential(Part):
+    """A credential of a backend that may serve the call."""
+
+    backend: Name
+    secret: Name = Field(description="The reference.")
+
+
 class InputResource(Part):
     """The resource, as the policies were told of it."""
 
@@ -56,6 +63,9 @@ class InputResource(Part):
     risk: Name
     region: Name
     data_classes: list[Name]
+    credentials: list[InputCredential] = absent(
+        "Credentials that the call would be forwarded with, where there are any."
+    )
 
 
 class InputRequest(Part):
@@ -205,6 +215,14 @@ class QuotaExceeded(Call):
     quota: Limit
 
 
+class Credential(Part):
+    """The credential that the backend was shown, never its value."""
+
+    secret: Name = Field(description="The reference.")
+    version: Count = Field(description="The store's number of the value; 0 where it counts none.")
+    lease: Name = Field(description="Name of the lease in Vault; empty where nothing is leased.")
+
+
 class AccessOutcome(Record):
     """Written when a call that has an intent ends, on every path; closes the intent."""
 
@@ -221,6 +239,7 @@ class AccessOutcome(Record):
     revocation: Revocation = absent()
     status: Count = Field(description="HTTP status that was answered; 0 where nothing was.")
     backend: Name
+    credential: Credential = absent("What the backend was shown, where it was shown something.")
     usage: Usage
     response: Payload
     trace_id: TraceId

@@ -4,16 +4,31 @@ from typing import Literal
 
 from pydantic import Field
 
-from audit.events.base import Count, EventDefinition, Name, Principal, Record, define
+from audit.events.base import Count, EventDefinition, Id, Name, Principal, Record, absent, define
 
 
 class SecretRead(Record):
-    """Written when a credential is read from the secret store."""
+    """Written when another value is fetched from Vault or by an exchange, before it is used."""
 
     type: Literal["secret.read"]
     principal: Principal
-    secret: Name = Field(description="The reference, for instance `env:NAME`; never the value.")
-    purpose: Name = Field(description="What it is for, for instance the name of a backend.")
+    secret: Name = Field(description="The reference without its field; never the value.")
+    purpose: Literal["first", "rotated"] = Field(
+        description="Whether the gateway had no value of it before, or has another one from now on."
+    )
+    version: Count = Field(description="The store's number of the value; 0 where it counts none.")
+    lease: Name = Field(description="Name of the lease in Vault; empty where nothing is leased.")
+    on_behalf_of: Id = absent("The agent on whose behalf alone it is used, where a backend wants that.")
+
+
+class SecretReleased(Record):
+    """Written when a leased value is not needed any more, before its lease is revoked."""
+
+    type: Literal["secret.released"]
+    principal: Principal
+    secret: Name = Field(description="The reference without its field.")
+    lease: Name = Field(description="Name of the lease in Vault.")
+    cause: Literal["revoked", "idle"] = Field(description="The agent lost its standing, or nobody used it.")
 
 
 class SecretChanged(Record):
@@ -27,6 +42,7 @@ class SecretChanged(Record):
 
 
 DEFINITIONS: tuple[EventDefinition, ...] = (
-    define(SecretRead, "security", written=False),
+    define(SecretRead, "security"),
+    define(SecretReleased, "security"),
     define(SecretChanged, "security"),
 )

@@ -18,7 +18,21 @@ from gateway.errors import ConfigError
 _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 _SINK_SECRETS = ("token", "api_key", "password")
 _SECRET_KEYS = frozenset(
-    {"seal_key", "credential", "access_key", "secret_key", "database", "token", "api_key", "password"}
+    {
+        "seal_key",
+        "credential",
+        "access_key",
+        "secret_key",
+        "database",
+        "token",
+        "api_key",
+        "password",
+        "role_id",
+        "secret_id",
+        "client_certificate",
+        "key",
+        "passphrase",
+    }
 )
 
 
@@ -162,10 +176,17 @@ def _resolve(config: GatewayConfig, base: Path) -> GatewayConfig:
     )
     backends = [
         located(backend, "ca_file", "client_cert_file", "client_key_file").model_copy(
-            update={"credential": reference(backend.credential)}
+            update={
+                "credential": reference(backend.credential),
+                "client_certificate": reference(backend.client_certificate),
+            }
         )
         for backend in config.backends
     ]
+    vault = located(config.secrets.vault, "ca_file")
+    if vault.login is not None:
+        shown = {key: reference(getattr(vault.login, key)) for key in ("role_id", "secret_id", "token")}
+        vault = vault.model_copy(update={"login": located(vault.login, "token_file").model_copy(update=shown)})
     sealing, copies = config.audit.sealing, config.audit.copies
     audit = config.audit.model_copy(
         update={
@@ -211,12 +232,14 @@ def _resolve(config: GatewayConfig, base: Path) -> GatewayConfig:
             "policy": policy,
             "secrets": config.secrets.model_copy(
                 update={
+                    "vault": vault,
+                    "exchanges": [located(each, "ca_file") for each in config.secrets.exchanges],
                     "sealed_file": located(config.secrets.sealed_file, "path").model_copy(
                         update={
                             "key": reference(config.secrets.sealed_file.key),
                             "passphrase": reference(config.secrets.sealed_file.passphrase),
                         }
-                    )
+                    ),
                 }
             ),
             "compliance": located(config.compliance, "attestations").model_copy(

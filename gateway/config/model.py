@@ -13,7 +13,8 @@ from gateway.config.audit import Audit
 from gateway.config.compliance import Compliance
 from gateway.config.policy import Policy
 from gateway.config.secrets import Secrets
-from gateway.config.section import Name, SecretReference, Section
+from gateway.config.section import BackendSecret, Name, SecretReference, Section
+from gateway.secrets.vault.places import parse_place
 from identity.spiffe_id import SpiffeIdError, TrustDomain
 
 
@@ -303,14 +304,56 @@ class Identity(Section):
         return self
 
 
+class InjectionConfig(Section):
+    """How a backend is shown its credential; never in the address."""
+
+    kind: Literal["bearer", "header", "basic", "aws-sigv4"] = Field(
+        "bearer",
+        description="bearer: Authorization: Bearer; header: the field named in header; basic: Authorization: Basic; "
+        "aws-sigv4: the request is signed with access_key, secret_key and session_token of the credential's path.",
+    )
+    header: str = Field(
+        "", pattern=r"^([A-Za-z][A-Za-z0-9-]{0,63})?$", description="Name of the field, for kind header."
+    )
+    user: str = Field(
+        "", pattern=r"^[ -9;-~]*$", description="User, for kind basic; empty: the field username of the path."
+    )
+    region: str = Field("", description="Region, for kind aws-sigv4.")
+    service: str = Field("", description="Service, for kind aws-sigv4: for instance bedrock.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if (self.kind == "header") != bool(self.header):
+            raise ValueError("header goes with the kind header")
+        if self.header.lower() in {"host", "content-length", "transfer-encoding", "connection", "authorization", "te"}:
+            raise ValueError(f"{self.header} cannot be set; for Authorization use the kinds bearer and basic")
+        if self.kind == "aws-sigv4" and not (self.region and self.service):
+            raise ValueError("aws-sigv4 needs region and service")
+        return self
+
+
 class BackendConfig(Section):
     """A model server behind the gateway."""
 
     name: Name = Field(description="Name, unique in this file.")
     url: HttpUrl = Field(description="Base URL, for instance http://127.0.0.1:8000/v1.")
     region: str = Field("", description="Region the backend runs in, as the policies name it.")
-    credential: SecretReference = Field(
-        "", description="Reference of the bearer credential sent to the backend; empty for none."
+    credential: BackendSecret = Field(
+        "", description="Reference of the credential shown to the backend; empty for none."
+    )
+    injection: InjectionConfig = InjectionConfig()
+    client_certificate: BackendSecret = Field(
+        "",
+        description="Reference of a client certificate and its key, as a path of Vault with the fields certificate and "
+        "private_key; in place of client_cert_file.",
+    )
+    per_agent: bool = Field(
+        False, description="Each agent gets a credential of its own from Vault, ended when the agent is revoked."
+    )
+    unsafe_forward_authorization: bool = Field(
+        False,
+        description="Pass the caller's own Authorization on to the backend, which could then act as the caller. "
+        "Recorded in the audit log.",
     )
     continuous_usage: bool = Field(
         False,
@@ -339,6 +382,14 @@ class BackendConfig(Section):
             raise ValueError(f"{self.url} is plain HTTP to another machine: use https, or set unsafe_plaintext: true")
         if (self.client_cert_file is None) != (self.client_key_file is None):
             raise ValueError("client_cert_file and client_key_file go together")
+        if self.client_certificate and (self.client_cert_file is not None or self.url.scheme != "https"):
+            raise ValueError("client_certificate needs an https url, and stands in place of client_cert_file")
+        if self.per_agent and not self.credential.startswith("vault:"):
+            raise ValueError("per_agent needs a credential of Vault")
+        if self.credential and self.unsafe_forward_authorization and self.injection.kind != "header":
+            raise ValueError("unsafe_forward_authorization and a credential would both be Authorization: choose one")
+        if self.injection.kind == "aws-sigv4" and not self.credential:
+            raise ValueError("injection aws-sigv4 needs a credential")
         return self
 
 
@@ -417,6 +468,23 @@ class GatewayConfig(Section):
                 raise ValueError(f"model {model.name} names the unknown backend {', '.join(missing)}")
         return self
 
+    @model_validator(mode="after")
+    def _check_secrets(self) -> Self:
+        exchanges = {exchange.name for exchange in self.secrets.exchanges}
+        for backend in self.backends:
+            for reference in (backend.credential, backend.client_certificate):
+                if reference.startswith("vault:"):
+                    if not self.secrets.vault.addresses:
+                        raise ValueError(
+                            f"backend {backend.name} refers to Vault, and secrets.vault.addresses is empty"
+                        )
+                    parse_place(reference, self.secrets.vault.mounts)
+                elif reference.startswith("exchange:"):
+                    name = reference.removeprefix("exchange://").partition("#")[0]
+                    if name not in exchanges:
+                        raise ValueError(f"backend {backend.name} names the unknown exchange {name}")
+        return self
+
     @property
     def audit_log(self) -> str:
         """Name of this gateway's audit log."""
@@ -435,8 +503,12 @@ class GatewayConfig(Section):
     def unsafe_options(self) -> list[str]:
         """Return the unsafe-named options in use, for the audit log and the evidence."""
         used = [f"backends.{b.name}.unsafe_plaintext" for b in self.backends if b.unsafe_plaintext]
+        used += [
+            f"backends.{b.name}.unsafe_forward_authorization" for b in self.backends if b.unsafe_forward_authorization
+        ]
         others = {
             "policy.unsafe_unsigned": self.policy.unsafe_unsigned,
+            "secrets.vault.unsafe_plaintext": self.secrets.vault.unsafe_plaintext,
             "audit.retention.unsafe_shorter_than_law": self.audit.retention.unsafe_shorter_than_law,
         }
         used += [f"audit.sinks.{sink.name}.unsafe_plaintext" for sink in self.audit.sinks if uses_plaintext(sink)]

@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from gateway.config.section import SecretReference, Section
+from gateway.config.vault import Exchange, Vault
 
 
 class SealedFileSettings(Section):
@@ -33,3 +34,13 @@ class Secrets(Section):
     """Stores of secrets."""
 
     sealed_file: SealedFileSettings = SealedFileSettings()
+    vault: Vault = Vault()
+    exchanges: list[Exchange] = Field([], description="Exchanges of the gateway's JWT-SVID for credentials.")
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        names = [each.name for each in self.exchanges]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"exchange {', '.join(twice)} is defined twice")
+        return self

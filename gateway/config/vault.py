@@ -30,8 +30,8 @@ class VaultLogin(Section):
 
     method: Literal["jwt", "cert", "approle", "kubernetes", "token"] = Field(
         "jwt",
-        description="jwt: a JWT-SVID of the gateway; cert: its X.509-SVID; approle; kubernetes: the pod's token; token: "
-        "a token that somebody made, for development.",
+        description="jwt: a JWT-SVID of the gateway; cert: its X.509-SVID; approle; kubernetes: the pod's token; "
+        "token: a token that somebody made, for development.",
     )
     mount: str = Field(
         "", pattern=r"^([A-Za-z0-9][A-Za-z0-9._/-]*)?$", description="Path of the method; default: its name."
@@ -69,7 +69,9 @@ class VaultLogin(Section):
 class VaultMount(Section):
     """A secrets engine that references name by its path."""
 
-    path: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*[A-Za-z0-9]$|^[A-Za-z0-9]$", description="Where it is mounted.")
+    path: str = Field(
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*[A-Za-z0-9]$|^[A-Za-z0-9]$", description="Where it is mounted."
+    )
     engine: Engine = Field(
         "kv-v2",
         description="kv-v2 and kv-v1: values that people put in. dynamic: credentials made for each lease (databases, "
@@ -110,7 +112,9 @@ class Vault(Section):
             host = parts.hostname or ""
             loopback = host in {"localhost", "::1"} or host.startswith("127.")
             if parts.scheme == "http" and not loopback and not self.unsafe_plaintext:
-                raise ValueError(f"{address} is plain HTTP to another machine: use https, or set unsafe_plaintext: true")
+                raise ValueError(
+                    f"{address} is plain HTTP to another machine: use https, or set unsafe_plaintext: true"
+                )
             if parts.scheme == "http" and self.login is not None and self.login.method == "cert":
                 raise ValueError(f"{address}: the method cert needs https")
         paths = [mount.path for mount in self.mounts]

@@ -159,6 +159,7 @@ async def _get(
 
 async def _secret(secrets: SecretStore, reference: str) -> str:
     try:
-        return (await secrets.resolve(reference)).reveal().decode()
+        value = (await secrets.resolve(reference)).value
+        return value.reveal().decode() if value is not None else ""
     except UnavailableError as error:
         raise SourceError(f"policy.bundle: {error.detail}") from error

@@ -1,7 +1,7 @@
 """What a store of secrets gave, once: every field of one path, and how long it may be used."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gateway.secrets.store import Secret
 
@@ -17,6 +17,7 @@ class Fetched:
         lifetime_seconds: how long the value is good from now on; None where it has no end.
         renewable: whether the store prolongs the lease.
         since: UNIX seconds since when the value is what it is, where the store knows; else None.
+        others: names of what is there and is no text, or empty.
     """
 
     fields: Mapping[str, Secret]
@@ -24,7 +25,8 @@ class Fetched:
     lease_id: str = ""
     lifetime_seconds: float | None = None
     renewable: bool = False
-    since: int | None = field(default=None)
+    since: int | None = None
+    others: frozenset[str] = frozenset()
 
 
 class SecretSourceError(Exception):

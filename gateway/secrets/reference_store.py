@@ -5,7 +5,7 @@ import stat
 
 from gateway.errors import UnavailableError
 from gateway.secrets.sealed_file import SealedFile, SealedFileError
-from gateway.secrets.store import Secret
+from gateway.secrets.store import Resolved, Secret
 
 MAX_BYTES = 65_536
 """Largest secret read from a file (bytes)."""
@@ -29,13 +29,19 @@ class ReferenceStore:
         self._sealed = sealed
         self._files: dict[str, tuple[_Version, Secret]] = {}
 
-    async def resolve(self, reference: str) -> Secret:
-        """Return the secret's current value.
+    async def resolve(self, reference: str, principal: str = "") -> Resolved:  # noqa: ARG002 - these are everybody's
+        """Return what a reference names now.
 
         Raises:
             UnavailableError: missing, empty, too large, not a regular file, or accessible to others than its owner.
         """
-        return self.read(reference)
+        return Resolved(reference, self.read(reference))
+
+    async def refused(self, used: Resolved, principal: str = "") -> Resolved | None:
+        """See `SecretStore.refused`."""
+        now = await self.resolve(used.reference, principal)
+        same = now.value is not None and used.value is not None and now.value.same_as(used.value)
+        return None if same else now
 
     def read(self, reference: str) -> Secret:
         """Return the secret's current value; for the parts that have no event loop. Raises as `resolve`."""
@@ -43,12 +49,12 @@ class ReferenceStore:
         if kind == "env":
             value = os.environb.get(os.fsencode(place), b"")
             if not value:
-                raise _unusable(reference, f"the environment variable {place} is not set or is empty")
+                raise unusable_reference(reference, f"the environment variable {place} is not set or is empty")
             return Secret(value)
         if kind == "sealed":
             return self._of_sealed_file(reference)
         if kind != "file":
-            raise _unusable(reference, "a reference begins with file:, env: or sealed://")
+            raise unusable_reference(reference, "only file:, env: and sealed:// can be read here")
         try:
             status = os.stat(place)  # noqa: PTH116 - on the path of a call; pathlib costs more than the system call
             known = self._files.get(place)
@@ -56,7 +62,7 @@ class ReferenceStore:
                 return known[1]
             version, content = _load(reference, place)
         except OSError as error:
-            raise _unusable(reference, f"{place} cannot be read: {error.strerror}") from error
+            raise unusable_reference(reference, f"{place} cannot be read: {error.strerror}") from error
         secret = Secret(content)
         self._files[place] = (version, secret)
         return secret
@@ -72,11 +78,11 @@ class ReferenceStore:
 
     def _of_sealed_file(self, reference: str) -> Secret:
         if self._sealed is None:
-            raise _unusable(reference, "secrets.sealed_file.path is not set")
+            raise unusable_reference(reference, "secrets.sealed_file.path is not set")
         try:
             return self._sealed.get(reference.removeprefix(SEALED)).value
         except SealedFileError as error:
-            raise _unusable(reference, str(error)) from error
+            raise unusable_reference(reference, str(error)) from error
 
 
 def _load(reference: str, place: str) -> tuple[_Version, bytes]:
@@ -86,15 +92,17 @@ def _load(reference: str, place: str) -> tuple[_Version, bytes]:
     with os.fdopen(descriptor, "rb") as file:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise _unusable(reference, f"{place} is not a regular file")
+            raise unusable_reference(reference, f"{place} is not a regular file")
         if stat.S_IMODE(status.st_mode) & 0o077:
-            raise _unusable(reference, f"{place} is accessible to others than its owner; run: chmod 600 {place}")
+            raise unusable_reference(
+                reference, f"{place} is accessible to others than its owner; run: chmod 600 {place}"
+            )
         content = file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise _unusable(reference, f"{place} is larger than {MAX_BYTES} bytes")
+        raise unusable_reference(reference, f"{place} is larger than {MAX_BYTES} bytes")
     content = content.rstrip(b"\r\n")
     if not content:
-        raise _unusable(reference, f"{place} is empty")
+        raise unusable_reference(reference, f"{place} is empty")
     return _version(status), content
 
 
@@ -103,9 +111,10 @@ def _version(status: os.stat_result) -> _Version:
     return status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns, status.st_size
 
 
-def _unusable(reference: str, cause: str) -> UnavailableError:
+def unusable_reference(reference: str, cause: str, code: str = "secret_missing") -> UnavailableError:
+    """Return the error for a reference that gives nothing; for the log and the operator, not for a caller."""
     return UnavailableError(
         f"The secret {reference} cannot be used: {cause}.",
         remedy="The operator has to provide it.",
-        code="secret_missing",
+        code=code,
     )

@@ -1,0 +1,1 @@
+"""HashiCorp Vault and OpenBao: one client, its logins, and what its paths give."""
