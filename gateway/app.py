@@ -31,8 +31,9 @@ from gateway.protocols.openai import OpenAIProtocol
 from gateway.quota.limits import LimitTable
 from gateway.quota.shared_ledger import SharedLedger
 from gateway.receipts import Receipts
-from gateway.runtime import Runtime, model_regions
+from gateway.runtime import Runtime, model_credentials, model_regions
 from gateway.secrets.opening import check_sealed, secret_store
+from gateway.secrets.store import SecretStore
 from gateway.upstream.balancer import Balancer
 from gateway.upstream.http1.client import Http1Client
 from gateway.upstream.registry import BackendRegistry
@@ -138,6 +139,7 @@ def build_runtime(
         balancer=Balancer(clock),
         models={model.name: model for model in config.models},
         regions=model_regions(config),
+        credentials=model_credentials(config),
         protocols=(OpenAIProtocol(),),
     )
 
@@ -169,9 +171,9 @@ def _engine(config: GatewayConfig, policies: LoadedPolicySet, opa_address: str) 
     )
 
 
-def build_upstream(config: GatewayConfig) -> Http1Client:
+def build_upstream(secrets: SecretStore) -> Http1Client:
     """Build the client towards the backends."""
-    return Http1Client(secret_store(config))
+    return Http1Client(secrets)
 
 
 def open_registry(config: GatewayConfig, clock: Clock = system_clock) -> Registry:

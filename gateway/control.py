@@ -54,6 +54,7 @@ from gateway.policy_activation.shadowing import Shadowing
 from gateway.policy_activation.sources import Tls, source_of
 from gateway.process import address_of, bind, only_gateway, remove_old_metrics
 from gateway.reloading import WorkerReload
+from gateway.secret_services import SecretServices
 from gateway.secrets.opening import secret_store
 from gateway.self_observation import open_self_observation
 from gateway.telemetry import metrics
@@ -164,6 +165,7 @@ class ControlProcess:
         await self._log.begin()
         self._audit = audit = app.open_audit_log(self.config, "control")
         self._identity = _identity(self.config, audit)
+        self._secrets = SecretServices(self.config, self._identity, audit, supervisor.send)
         self._generations.attach(audit, self._identity, self._workers, self._taken)
         self._shadowing = Shadowing(self._generations, audit, supervisor.broadcast)
         local = LocalControl(self.config.state_dir, self._operator_requests(loop))
@@ -199,16 +201,21 @@ class ControlProcess:
             status = 1 if self._forker_lost else 0
         finally:
             operations.close()
-            with contextlib.suppress(AuditUnavailableError):
-                self._observation.end()
-                audit.append("gateway.stopped", {"status": status})
-            await self._log.stop_sinks()
-            await audit.close()
-            await self._log.close()
-            await self._generations.engines.close()
-            await self._identity.close()
-            self._desk.store.close()
+            await self._close(audit, status)
         return status
+
+    async def _close(self, audit: AuditLog, status: int) -> None:
+        """Put the end on record and close what was opened."""
+        await self._secrets.close()
+        with contextlib.suppress(AuditUnavailableError):
+            self._observation.end()
+            audit.append("gateway.stopped", {"status": status})
+        await self._log.stop_sinks()
+        await audit.close()
+        await self._log.close()
+        await self._generations.engines.close()
+        await self._identity.close()
+        self._desk.store.close()
 
     # workers
 
@@ -238,6 +245,10 @@ class ControlProcess:
     def _worker_message(self, index: int, message: dict[str, Any]) -> None:
         if message["type"] in {"prepared", "reloaded", "refused"}:
             self._workers.heard(index, message)
+        elif message["type"] == "secret":
+            self._secrets.heard(index, message)
+        elif message["type"] == "status":
+            self._secrets.used(message["secrets"])
         elif message["type"] == "shadow":
             self._shadowing.heard(index, message["pid"], message["report"])
 
@@ -257,7 +268,7 @@ class ControlProcess:
     def _background(self, audit: AuditLog) -> Sequence[Coroutine[Any, Any, None]]:
         """Return what runs beside the serving."""
         daily = DailyEvaluation(lambda: self.config, self._generations.config_path, system_clock)
-        return self._housekeeping(), daily.run(), *self._log.start(audit)
+        return self._housekeeping(), daily.run(), self._secrets.keeper.run(), *self._log.start(audit)
 
     def _following(self) -> Follower | None:
         """Return what follows the source of revisions that the configuration names."""
@@ -284,6 +295,7 @@ class ControlProcess:
         return settings
 
     def _taken(self) -> None:
+        self._secrets.take(self.config)
         if self._admin is not None:
             self._admin.replace_tls(self._identity.material())
 
@@ -435,6 +447,9 @@ class ControlProcess:
         engine_problem = self._generations.engines.problem(self._generations.digest)
         if engine_problem:
             parts["policy.engine"] = Part(ready=False, detail=engine_problem)
+        secret_problem = self._secrets.keeper.problem()
+        if secret_problem:
+            parts["secrets"] = Part(ready=False, detail=secret_problem)
         now = time.monotonic()
         for worker in self._supervisor.workers:
             name = f"worker.{worker.index}"

@@ -55,4 +55,5 @@ def input_for(agent: Agent, delegation: Sequence[str], runtime: Runtime, call: C
         runtime.config.context.environment,
         delegation,
         policies.break_glass_of(agent.id, agent.team, agent.kind, now=now),
+        runtime.credentials.get(call.resource_id, ()),
     )

@@ -8,7 +8,7 @@ from gateway.observation import Observation
 from gateway.runtime import Runtime
 from gateway.settlement import region_required
 from gateway.upstream.client import Backend, UpstreamClient
-from gateway.upstream.headers import request_headers
+from gateway.upstream.headers import own_authorization, request_headers
 
 
 async def forward(exchange: Exchange, runtime: Runtime, upstream: UpstreamClient, observe: Observation) -> None:
@@ -22,6 +22,7 @@ async def forward(exchange: Exchange, runtime: Runtime, upstream: UpstreamClient
     assert call and protocol and decision and trace  # noqa: S101, PT018 - set by the pipeline's steps before
     candidates = runtime.backends.route(call.resource_id, region_required(decision))
     headers = request_headers(exchange.headers, trace.header())
+    principal = exchange.peer.id if exchange.peer is not None else ""
     tried: list[Backend] = []
     while True:
         backend = runtime.balancer.acquire(candidates, tried)
@@ -33,11 +34,12 @@ async def forward(exchange: Exchange, runtime: Runtime, upstream: UpstreamClient
             continuous_usage=backend.continuous_usage,
             model=runtime.models[call.resource_id].upstream_name,
         )
+        passed = [*headers, *own_authorization(exchange.headers)] if backend.forward_authorization else headers
         exchange.sent_ns = perf_counter_ns()
         # Until it is certain that nothing was sent: a caller that leaves during the wait pays for the call.
         exchange.reached_backend = True
         try:
-            exchange.answer = await upstream.post(backend, call.upstream_path, headers, body)
+            exchange.answer = await upstream.post(backend, call.upstream_path, passed, body, principal)
         except UpstreamConnectError:
             # Nothing of the call reached this backend, so another may take it.
             exchange.reached_backend = False

@@ -93,6 +93,13 @@ def outcome(exchange: Exchange, result: str, cause: str, charged: int) -> dict[s
         "response": {"bytes": exchange.relayed, "digest": exchange.digest.hexdigest()},
         "trace_id": said["trace_id"],
     }
+    shown = exchange.answer.credential if exchange.answer is not None else None
+    if shown is not None:
+        fields["credential"] = {
+            "secret": shown.reference[:512],
+            "version": shown.version,
+            "lease": shown.lease_id[:512],
+        }
     if "model" in said:
         fields["model"] = said["model"]
     if exchange.cut_by is not None:

@@ -23,6 +23,7 @@ class Runtime:
     balancer: Balancer
     models: Mapping[str, ModelConfig]
     regions: Mapping[str, str]
+    credentials: Mapping[str, list[dict[str, str]]]
     protocols: tuple[WireProtocol, ...]
 
     @property
@@ -46,6 +47,16 @@ def model_regions(config: GatewayConfig) -> dict[str, str]:
         found = {region_of[name] for name in model.backends}
         regions[model.name] = found.pop() if len(found) == 1 else ""
     return regions
+
+
+def model_credentials(config: GatewayConfig) -> dict[str, list[dict[str, str]]]:
+    """Return what the policies are told of the credentials that a model's backends are shown, by model."""
+    secret_of = {backend.name: backend.credential or backend.client_certificate for backend in config.backends}
+    found = {
+        model.name: [{"backend": name, "secret": secret_of[name]} for name in model.backends if secret_of[name]]
+        for model in config.models
+    }
+    return {name: credentials for name, credentials in found.items() if credentials}
 
 
 RuntimeBuilder = Callable[[GatewayConfig], Runtime]

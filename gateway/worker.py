@@ -35,6 +35,7 @@ from gateway.observation import Observation
 from gateway.pipeline import Pipeline
 from gateway.runtime import Runtime
 from gateway.secrets.opening import secret_store
+from gateway.secrets.worker_store import WorkerSecrets
 from gateway.telemetry import metrics
 from gateway.telemetry.listener import ListenerEvents
 from gateway.telemetry.logging import configure_logging
@@ -93,7 +94,8 @@ class Worker:
         self._cache = DecisionCache(config.policy.cache_entries)
         self._audit = audit = app.open_audit_log(config, f"worker-{self._index}")
         ledger = app.open_ledger(config)
-        self._upstream = upstream = app.build_upstream(config)
+        self._secrets = WorkerSecrets(secret_store(config), self._channel.send)
+        upstream = app.build_upstream(self._secrets)
         first = await self._channel.receive()
         if first is None or first["type"] != "tls":
             return
@@ -183,6 +185,8 @@ class Worker:
                     await self._commit(server, message)
                 case "abort":
                     self._prepared = None
+                case "secret":
+                    self._secrets.heard(message)
                 case "shadow":
                     await self._take_shadow(message["digest"])
                 case "drain":
@@ -232,7 +236,7 @@ class Worker:
         assert self._prepared is not None  # noqa: S101 - prepared above
         (_, runtime), self._prepared = self._prepared, None
         before, self._pipeline.runtime = self._pipeline.runtime, runtime
-        self._upstream.replace_secrets(secret_store(runtime.config))
+        self._secrets.local = secret_store(runtime.config)
         self._take_tls(server, message["tls"])
         self._channel.send({"type": "reloaded", "id": message["id"]})
         app.retire_runtime(before)
@@ -267,6 +271,7 @@ class Worker:
                     "registry": {"ready": not self._registry_error, "detail": self._registry_error},
                     "oversight": {"ready": not self._oversight_error, "detail": self._oversight_error},
                     "stopped": sorted(self._pipeline.stops),
+                    "secrets": self._secrets.take_used(),
                     "backends": self._pipeline.runtime.balancer.snapshot(),
                     "policy_revision": self._pipeline.runtime.policies.revision,
                 }

@@ -36,6 +36,7 @@ def model_input(
     environment: str,
     delegation: Sequence[str] = (),
     break_glass: Sequence[str] = (),
+    credentials: Sequence[Mapping[str, str]] = (),
 ) -> dict[str, Any]:
     """Return the policy input of one call.
 
@@ -49,18 +50,22 @@ def model_input(
         environment: environment of this gateway, for instance `production`.
         delegation: SPIFFE IDs of those for whom the caller acts, the first in the chain first.
         break_glass: those of its roles that it holds through break-glass alone (`PolicySet.break_glass_of`).
+        credentials: `{"backend", "secret"}` of each backend that may serve the call and is shown a credential.
     """
+    resource: dict[str, Any] = {
+        "type": call.resource_type,
+        "id": call.resource_id,
+        "system": system.id if system else "",
+        "risk": system.risk if system else "",
+        "region": region,
+        "data_classes": list(system.data_classes) if system else [],
+    }
+    if credentials:
+        resource["credentials"] = credentials
     return {
         "principal": _principal(principal, roles, delegation, break_glass),
         "action": call.action,
-        "resource": {
-            "type": call.resource_type,
-            "id": call.resource_id,
-            "system": system.id if system else "",
-            "risk": system.risk if system else "",
-            "region": region,
-            "data_classes": list(system.data_classes) if system else [],
-        },
+        "resource": resource,
         "request": {
             "protocol": call.protocol,
             "stream": call.stream,

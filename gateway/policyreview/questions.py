@@ -8,7 +8,7 @@ from gateway.authorization.input import Principal, admin_input, model_input
 from gateway.authorization.policy_set import LoadedPolicySet
 from gateway.config import GatewayConfig
 from gateway.protocols.base import Call
-from gateway.runtime import model_regions
+from gateway.runtime import model_credentials, model_regions
 
 MODEL_ACTIONS = ("model.infer", "model.embed")
 
@@ -65,6 +65,7 @@ class Questions:
             context.environment,
             (),
             broken,
+            model_credentials(self.config).get(resource, ()),
         )
 
     def resources(self, action: str) -> list[dict[str, Any]]:

@@ -4,6 +4,9 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from gateway.secrets.store import Resolved
+from gateway.upstream.injection import Injection
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:
@@ -14,7 +17,11 @@ class Backend:
         base_url: `http(s)://host:port/prefix`, without a trailing slash.
         region: region the backend runs in, as the policies name it.
         continuous_usage: answers `stream_options.continuous_usage_stats` (vLLM does).
-        credential: reference of the bearer credential (`file:…`, `env:…`), empty for none.
+        credential: reference of the credential, empty for none.
+        injection: how it is shown.
+        client_certificate: reference of a certificate and its key, shown in the handshake; empty for none.
+        per_agent: each agent has a credential of its own, which ends with the agent's standing.
+        forward_authorization: the caller's own `Authorization` is passed on.
         ca_file, client_cert_file, client_key_file: TLS towards the backend; empty for the system's roots
             and no client certificate.
         connect_timeout, first_byte_timeout, idle_timeout: seconds.
@@ -25,6 +32,10 @@ class Backend:
     region: str
     continuous_usage: bool
     credential: str
+    injection: Injection
+    client_certificate: str
+    per_agent: bool
+    forward_authorization: bool
     ca_file: str
     client_cert_file: str
     client_key_file: str
@@ -39,10 +50,12 @@ class UpstreamAnswer(Protocol):
     Attributes:
         status: HTTP status code.
         headers: header fields, names in lower case.
+        credential: what the backend was shown; None for nothing.
     """
 
     status: int
     headers: Sequence[tuple[bytes, bytes]]
+    credential: Resolved | None
 
     def chunks(self) -> AsyncIterator[bytes]:
         """Yield the body's bytes as they arrive.
@@ -68,9 +81,13 @@ class UpstreamClient(Protocol):
     """Sends requests to backends over pooled connections. Follows no redirect, keeps no cookie."""
 
     async def post(
-        self, backend: Backend, path: str, headers: Sequence[tuple[bytes, bytes]], body: bytes
+        self, backend: Backend, path: str, headers: Sequence[tuple[bytes, bytes]], body: bytes, principal: str = ""
     ) -> UpstreamAnswer:
         """Send a POST and return once the answer's head has arrived.
+
+        Args:
+            backend, path, headers, body: what is sent where.
+            principal: on whose behalf.
 
         Raises:
             UpstreamConnectError: no byte of the request reached a backend; another one may be tried.

@@ -18,6 +18,11 @@ def request_headers(headers: Sequence[tuple[bytes, bytes]], traceparent: str) ->
     return passed
 
 
+def own_authorization(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """Return the caller's own `Authorization`, for the backends whose configuration says so; no other one gets it."""
+    return [header for header in headers if header[0] == b"authorization"]
+
+
 def response_headers(headers: Sequence[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
     """Return the header fields of a backend's answer that the caller gets; names in lower case."""
     return [header for header in headers if header[0] in _FROM_BACKEND]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from gateway.config.model import BackendConfig, GatewayConfig
 from gateway.errors import UpstreamConnectError
 from gateway.upstream.client import Backend
+from gateway.upstream.injection import Injection
 
 
 class BackendRegistry:
@@ -44,6 +45,11 @@ class BackendRegistry:
         return backends
 
 
+def _injection(config: BackendConfig) -> Injection:
+    chosen = config.injection
+    return Injection(chosen.kind, chosen.header.lower(), chosen.user, chosen.region, chosen.service)
+
+
 def _backend(config: BackendConfig) -> Backend:
     return Backend(
         name=config.name,
@@ -51,6 +57,10 @@ def _backend(config: BackendConfig) -> Backend:
         region=config.region,
         continuous_usage=config.continuous_usage,
         credential=config.credential,
+        injection=_injection(config),
+        client_certificate=config.client_certificate,
+        per_agent=config.per_agent,
+        forward_authorization=config.unsafe_forward_authorization,
         ca_file=str(config.ca_file or ""),
         client_cert_file=str(config.client_cert_file or ""),
         client_key_file=str(config.client_key_file or ""),

@@ -1,26 +1,29 @@
 """The upstream client: writes a call to a pooled connection, with the credential, and hands on the answer."""
 
-import re
 from collections.abc import AsyncIterator, Sequence
+
+import structlog
 
 from gateway import __version__
 from gateway.errors import UnavailableError, UpstreamError
-from gateway.secrets.store import SecretStore
+from gateway.secrets.store import Resolved, SecretStore
 from gateway.upstream.client import Backend
 from gateway.upstream.http1.connection import BrokenConnectionError, Connection
 from gateway.upstream.http1.pool import Pool, unreachable
+from gateway.upstream.injection import Outgoing, credential_fields
 
 _AGENT = f"user-agent: govgateway/{__version__}\r\n".encode()
 
-_TOKEN = re.compile(rb"[\x21-\x7e]+")
+_log = structlog.get_logger("govgateway.upstream")
 
 
 class Http1Answer:
     """The answer of a backend while it arrives (`gateway.upstream.client.UpstreamAnswer`)."""
 
-    __slots__ = ("_connection", "_pool", "headers", "status")
+    __slots__ = ("_connection", "_pool", "credential", "headers", "status")
 
-    def __init__(self, connection: Connection, pool: Pool) -> None:
+    def __init__(self, connection: Connection, pool: Pool, credential: Resolved | None = None) -> None:
+        self.credential = credential
         self._connection: Connection | None = connection
         self._pool = pool
         self.status = connection.status
@@ -74,12 +77,13 @@ class Http1Client:
         self._pools: dict[Backend, Pool] = {}
 
     async def post(
-        self, backend: Backend, path: str, headers: Sequence[tuple[bytes, bytes]], body: bytes
+        self, backend: Backend, path: str, headers: Sequence[tuple[bytes, bytes]], body: bytes, principal: str = ""
     ) -> Http1Answer:
         """Send a POST and return once the answer's head has arrived.
 
-        A pooled connection that the server has closed is not used. A call is never sent twice: once a byte of it was
-        written, the server may have begun to work on it (RFC 9110, section 9.2.2).
+        A pooled connection that the server has closed is not used. A call is never sent twice, since once a byte of it
+        was written the server may have begun to work on it (RFC 9110, section 9.2.2), but for one case: the server says
+        401, which means that it did not, and the credential is another one by now.
 
         Raises:
             UpstreamConnectError, UpstreamError, UpstreamTimeoutError: as the seam says.
@@ -88,14 +92,28 @@ class Http1Client:
         pool = self._pools.get(backend)
         if pool is None:
             pool = self._pools[backend] = Pool(backend)
-        head = await self._head(pool, path, headers, len(body))
+        on_behalf = principal if backend.per_agent else ""
+        if backend.client_certificate:
+            pool.show(await self._resolved(backend.client_certificate, on_behalf))
+        if not backend.credential:
+            return await self._send(pool, self._head(pool, path, headers, body, None), body, None)
+        credential = await self._resolved(backend.credential, on_behalf)
+        answer = await self._send(pool, self._head(pool, path, headers, body, credential), body, credential)
+        if answer.status == 401:
+            renewed = await self._renewed(credential, on_behalf)
+            if renewed is not None:
+                answer.close()
+                return await self._send(pool, self._head(pool, path, headers, body, renewed), body, renewed)
+        return answer
+
+    async def _send(self, pool: Pool, head: bytes, body: bytes, credential: Resolved | None) -> Http1Answer:
         connection = pool.take() or await pool.connect()
         try:
             connection.send(head, body)
         except BrokenConnectionError as error:
             raise unreachable() from error
         try:
-            await connection.read_head(backend.first_byte_timeout)
+            await connection.read_head(pool.backend.first_byte_timeout)
         except BrokenConnectionError as error:
             connection.abort()
             raise UpstreamError(
@@ -104,11 +122,7 @@ class Http1Client:
         except BaseException:
             connection.abort()
             raise
-        return Http1Answer(connection, pool)
-
-    def replace_secrets(self, secrets: SecretStore) -> None:
-        """Take another store of credentials, for the calls to come."""
-        self._secrets = secrets
+        return Http1Answer(connection, pool, credential)
 
     async def close(self) -> None:
         """Close every connection; answers under way break."""
@@ -116,28 +130,44 @@ class Http1Client:
             pool.close()
         self._pools.clear()
 
-    async def _head(self, pool: Pool, path: str, headers: Sequence[tuple[bytes, bytes]], length: int) -> bytes:
+    def _head(
+        self,
+        pool: Pool,
+        path: str,
+        headers: Sequence[tuple[bytes, bytes]],
+        body: bytes,
+        credential: Resolved | None,
+    ) -> bytes:
         lines = [b"POST %b%b HTTP/1.1\r\nhost: %b\r\n" % (pool.prefix, path.encode(), pool.host), _AGENT]
         lines += [b"%b: %b\r\n" % header for header in headers]
-        if pool.backend.credential:
-            lines.append(b"authorization: Bearer %b\r\n" % await self._credential(pool.backend))
-        lines.append(b"content-length: %d\r\n\r\n" % length)
+        if credential is not None:
+            request = Outgoing(pool.backend.base_url + path, headers, body)
+            try:
+                shown = credential_fields(pool.backend.injection, credential, request)
+            except UnavailableError as error:
+                raise _unusable(error) from error
+            lines += [b"%b: %b\r\n" % header for header in shown]
+        lines.append(b"content-length: %d\r\n\r\n" % len(body))
         head = b"".join(lines)
         expected = len(lines) + 2
         if head.count(b"\n") != expected or head.count(b"\r") != expected:
             raise ValueError("a header field or the path contains a line break")
         return head
 
-    async def _credential(self, backend: Backend) -> bytes:
-        """Return the credential, or refuse the call without telling the caller where it is kept."""
+    async def _resolved(self, reference: str, principal: str) -> Resolved:
+        """Return a credential, or refuse the call without telling the caller where it is kept."""
         try:
-            value = (await self._secrets.resolve(backend.credential)).reveal()
+            return await self._secrets.resolve(reference, principal)
         except UnavailableError as error:
             raise _unusable(error) from error
-        if not _TOKEN.fullmatch(value):
-            cause = f"{backend.credential} is empty or has spaces, line breaks or other characters than ASCII"
-            raise _unusable(UnavailableError(cause, code="secret_malformed"))
-        return value
+
+    async def _renewed(self, used: Resolved, principal: str) -> Resolved | None:
+        """Return what a refused credential is by now, None if it is the same or cannot be had."""
+        try:
+            return await self._secrets.refused(used, principal)
+        except UnavailableError as error:
+            _log.warning("credential-not-renewed", code=error.code, detail=error.detail)
+            return None
 
 
 def _unusable(cause: UnavailableError) -> UnavailableError:

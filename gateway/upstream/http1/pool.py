@@ -6,6 +6,7 @@ from collections import deque
 from urllib.parse import urlsplit
 
 from gateway.errors import UnavailableError, UpstreamConnectError
+from gateway.secrets.store import Resolved
 from gateway.upstream.client import Backend
 from gateway.upstream.http1.connection import Connection
 from gateway.upstream.http1.tls import BackendTls
@@ -40,6 +41,12 @@ class Pool:
         self._idle: deque[Connection] = deque()
         self._open: set[Connection] = set()
         self._sweeper: asyncio.TimerHandle | None = None
+
+    def show(self, certificate: Resolved) -> None:
+        """Show a client certificate from now on; connections that showed another one are not used again."""
+        if self._tls is not None and self._tls.show(certificate):
+            while self._idle:
+                self._idle.pop().abort()
 
     def take(self) -> Connection | None:
         """Return an idle connection that the backend has not closed, or None."""

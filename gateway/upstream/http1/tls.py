@@ -4,6 +4,10 @@ import ssl
 from pathlib import Path
 from typing import Protocol
 
+from gateway.errors import UnavailableError
+from gateway.listener.tls import load_key_pair
+from gateway.secrets.store import Resolved
+
 
 class TlsFiles(Protocol):
     """PEM files for TLS; an empty name means the system's authorities, or no client certificate."""
@@ -24,6 +28,28 @@ class BackendTls:
         self._files = [name for name in (backend.ca_file, backend.client_cert_file, backend.client_key_file) if name]
         self._versions: list[tuple[int, int, int]] = []
         self._context: ssl.SSLContext | None = None
+        self._shown: Resolved | None = None
+
+    def show(self, certificate: Resolved) -> bool:
+        """Show a client certificate of a secret store in handshakes to come; return whether it is another one.
+
+        Its fields: `chain` or `certificate`, and `private_key` (PEM), as Vault's PKI engine names them.
+
+        Raises:
+            UnavailableError: it is none.
+        """
+        if certificate is self._shown:
+            return False
+        chain = certificate.fields.get("chain") or certificate.fields.get("certificate")
+        key = certificate.fields.get("private_key")
+        if chain is None or key is None:
+            raise UnavailableError(
+                "The client certificate for the model server cannot be used.",
+                remedy="The operator gives its path the fields certificate and private_key.",
+                code="secret_malformed",
+            )
+        self._shown, self._context = certificate, None
+        return True
 
     def context(self) -> ssl.SSLContext:
         """Return the context for a new connection, made anew after a file was replaced.
@@ -45,6 +71,10 @@ class BackendTls:
         if self._backend.client_cert_file:
             # An encrypted key fails here instead of asking a terminal for its passphrase.
             context.load_cert_chain(self._backend.client_cert_file, self._backend.client_key_file, password="")
+        if self._shown is not None:
+            fields = self._shown.fields
+            chain = fields.get("chain") or fields["certificate"]
+            load_key_pair(context, chain.reveal(), fields["private_key"].reveal())
         return context
 
 
