@@ -18,13 +18,13 @@ class Backend:
         region: region the backend runs in, as the policies name it.
         continuous_usage: answers `stream_options.continuous_usage_stats` (vLLM does).
         credential: reference of the credential, empty for none.
-        injection: how it is shown.
-        client_certificate: reference of a certificate and its key, shown in the handshake; empty for none.
-        per_agent: each agent has a credential of its own, which ends with the agent's standing.
-        forward_authorization: the caller's own `Authorization` is passed on.
         ca_file, client_cert_file, client_key_file: TLS towards the backend; empty for the system's roots
             and no client certificate.
         connect_timeout, first_byte_timeout, idle_timeout: seconds.
+        injection: how the credential is shown.
+        client_certificate: reference of a certificate and its key, shown in the handshake; empty for none.
+        per_agent: each agent has a credential of its own, which ends with the agent's standing.
+        forward_authorization: the caller's own `Authorization` is passed on.
     """
 
     name: str
@@ -32,16 +32,16 @@ class Backend:
     region: str
     continuous_usage: bool
     credential: str
-    injection: Injection
-    client_certificate: str
-    per_agent: bool
-    forward_authorization: bool
     ca_file: str
     client_cert_file: str
     client_key_file: str
     connect_timeout: float
     first_byte_timeout: float
     idle_timeout: float
+    injection: Injection = Injection()
+    client_certificate: str = ""
+    per_agent: bool = False
+    forward_authorization: bool = False
 
 
 class UpstreamAnswer(Protocol):

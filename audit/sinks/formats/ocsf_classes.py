@@ -121,6 +121,7 @@ CLASSES: Mapping[str, Mapped] = MappingProxyType(
         "config.refused": Mapped(APPLICATION_LIFECYCLE, 8, failed=True),
         "unsafe.option": Mapped(DETECTION_FINDING, 1),
         "secret.read": Mapped(API_ACTIVITY, 2),
+        "secret.released": Mapped(API_ACTIVITY, 4),
         "secret.changed": Mapped(API_ACTIVITY, 3),
         "control.failed": Mapped(DETECTION_FINDING, 1),
         "control.recovered": Mapped(DETECTION_FINDING, 3),

@@ -94,7 +94,7 @@ class Http1Client:
             pool = self._pools[backend] = Pool(backend)
         on_behalf = principal if backend.per_agent else ""
         if backend.client_certificate:
-            pool.show(await self._resolved(backend.client_certificate, on_behalf))
+            pool.show(await self._resolved(backend.client_certificate, ""))
         if not backend.credential:
             return await self._send(pool, self._head(pool, path, headers, body, None), body, None)
         credential = await self._resolved(backend.credential, on_behalf)

@@ -46,7 +46,9 @@ def refusal(store: ReferenceStore, reference: str) -> str:
 @pytest.mark.parametrize("ending", ["", "\n", "\r\n", "\n\n"])
 async def test_a_file_is_read_without_its_last_line_break(store: ReferenceStore, file: Path, ending: str) -> None:
     private(file, VALUE + ending)
-    assert (await store.resolve(f"file:{file}")).reveal() == VALUE.encode()
+    resolved = await store.resolve(f"file:{file}")
+    assert resolved.value is not None
+    assert resolved.value.reveal() == VALUE.encode()
 
 
 def test_spaces_and_inner_line_breaks_belong_to_the_value(store: ReferenceStore, file: Path) -> None:
@@ -159,7 +161,7 @@ def test_a_directory_is_refused(store: ReferenceStore, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("reference", ["", "plain-value", "vault:secret/x", "FILE:/etc/x", "http://host/x"])
 def test_any_other_reference_is_refused(store: ReferenceStore, reference: str) -> None:
-    assert "begins with file:, env: or sealed:" in refusal(store, reference)
+    assert "only file:, env: or sealed:" in refusal(store, reference)
 
 
 # A secret never prints.
