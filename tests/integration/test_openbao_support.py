@@ -1,5 +1,6 @@
 """What tests/support/openbao.py promises, against the real server: other tests of secrets rest on it."""
 
+import base64
 import json
 import time
 from collections.abc import Iterator
@@ -8,14 +9,18 @@ from typing import Any
 
 import pytest
 import requests
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key, load_pem_public_key
 from hvac.exceptions import Forbidden, InvalidRequest, VaultDown
 
 from identity.jwk import public_jwk
 from identity.jws import sign_compact
-from tests.support.certificates import CertificateAuthority
+from tests.support.certificates import CLIENT, CertificateAuthority, new_key
 from tests.support.openbao import OpenBao
+from tests.support.token_review import token_review
 
 GATEWAY = "spiffe://example.org/gateway"
 READS_ONE = 'path "secret/data/model" { capabilities = ["read"] }'
@@ -111,6 +116,84 @@ def test_an_approle_logs_in(bao: OpenBao) -> None:
         login(bao, "approle", role_id=role_id, secret_id="wrong")
 
 
+def test_a_service_account_logs_in(bao: OpenBao, tmp_path: Path) -> None:
+    with token_review(tmp_path) as api:
+        bao.kubernetes_role("gateway", api, "ai", "gateway", ["model"], "6m")
+        token = api.token("ai", "gateway", ["openbao"])
+        check_reads_just_the_model(bao, login(bao, "kubernetes", role="gateway", jwt=token), 360)
+        for refused in (
+            api.token("ai", "other", ["openbao"]),
+            api.token("other", "gateway", ["openbao"]),
+            api.token("ai", "gateway", ["vault"]),
+        ):
+            with pytest.raises(Forbidden):
+                login(bao, "kubernetes", role="gateway", jwt=refused)
+        api.forget(token)
+        reviews = api.reviews
+        with pytest.raises(Forbidden):
+            login(bao, "kubernetes", role="gateway", jwt=token)
+        assert api.reviews == reviews + 1
+
+
+def test_the_pki_issues_client_certificates(bao: OpenBao) -> None:
+    root = x509.load_pem_x509_certificate(bao.pki("issuing.test", mount="issuing").encode())
+    bao.policy("issue", 'path "issuing/issue/client" { capabilities = ["update"] }')
+    client = bao.client(bao.token(["issue"], "5m"))
+    fields = {"uri_sans": "spiffe://issuing.test/gateway", "ttl": "10m"}
+    issued = client.write_data("issuing/issue/client", data=fields)["data"]
+    leaf = x509.load_pem_x509_certificate(issued["certificate"].encode())
+    leaf.verify_directly_issued_by(root)
+    names = leaf.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    assert list(names) == [x509.UniformResourceIdentifier("spiffe://issuing.test/gateway")]
+    assert list(leaf.extensions.get_extension_for_class(x509.ExtendedKeyUsage).value) == [CLIENT]
+    key = load_pem_private_key(issued["private_key"].encode(), None)
+    assert key.public_key() == leaf.public_key()
+    with pytest.raises(InvalidRequest):
+        client.write_data("issuing/issue/client", data=fields | {"uri_sans": "spiffe://other.test/gateway"})
+
+
+def test_the_pki_signs_an_intermediate(bao: OpenBao) -> None:
+    root = x509.load_pem_x509_certificate(bao.pki("signing.test", mount="signing").encode())
+    bao.policy("sign", 'path "signing/root/sign-intermediate" { capabilities = ["update"] }')
+    client = bao.client(bao.token(["sign"], "5m"))
+    key, domain = new_key(), x509.UniformResourceIdentifier("spiffe://signing.test")
+    request = (
+        x509.CertificateSigningRequestBuilder()
+        .subject_name(x509.Name([]))
+        .add_extension(x509.SubjectAlternativeName([domain]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = request.public_bytes(Encoding.PEM).decode()
+    fields = {"csr": pem, "use_csr_values": True, "max_path_length": 0, "ttl": "1h"}
+    signed = client.write_data("signing/root/sign-intermediate", data=fields)["data"]
+    authority = x509.load_pem_x509_certificate(signed["certificate"].encode())
+    authority.verify_directly_issued_by(root)
+    assert authority.public_key() == key.public_key()
+    constraints = authority.extensions.get_extension_for_class(x509.BasicConstraints).value
+    assert (constraints.ca, constraints.path_length) == (True, 0)
+    assert list(authority.extensions.get_extension_for_class(x509.SubjectAlternativeName).value) == [domain]
+
+
+@pytest.mark.parametrize("kind", ["ed25519", "ecdsa-p256"])
+def test_a_key_in_transit_signs(bao: OpenBao, kind: str) -> None:
+    bao.transit_key(kind, kind)
+    bao.policy(f"sign-{kind}", f'path "transit/sign/{kind}" {{ capabilities = ["update"] }}')
+    client = bao.client(bao.token([f"sign-{kind}"], "5m"))
+    fields = {"input": base64.b64encode(b"signed").decode()}
+    prefix, version, text = client.write_data(f"transit/sign/{kind}", data=fields)["data"]["signature"].split(":")
+    assert (prefix, version) == ("vault", "v1")
+    signature = base64.b64decode(text)
+    public = bao.root.read(f"transit/keys/{kind}")["data"]["keys"]["1"]["public_key"]
+    if kind == "ed25519":
+        Ed25519PublicKey.from_public_bytes(base64.b64decode(public)).verify(signature, b"signed")
+    else:
+        key = load_pem_public_key(public.encode())
+        assert isinstance(key, ec.EllipticCurvePublicKey)
+        key.verify(signature, b"signed", ec.ECDSA(hashes.SHA256()))
+    with pytest.raises(Forbidden):
+        client.read(f"transit/keys/{kind}")
+
+
 def test_a_sealed_server_is_down_until_it_is_unsealed(bao: OpenBao) -> None:
     bao.seal()
     with pytest.raises(VaultDown):
@@ -158,3 +241,11 @@ def test_a_replaced_authority(tmp_path: Path) -> None:
             bao.client(ca_file=bao.ca_file).sys.read_seal_status()
         assert bao.client(ca_file=bao.new_ca_file).sys.is_sealed() is False
         assert bao.root.auth.token.lookup_self()["data"]["policies"] == ["root"]
+
+
+def test_what_fails_to_start_shows_why(tmp_path: Path) -> None:
+    bao = OpenBao(tmp_path / "openbao")
+    (tmp_path / "openbao" / "openbao.hcl").write_text('storage "nowhere" {}\n')
+    with pytest.raises(AssertionError, match="nowhere"):
+        bao.start()
+    bao.kill()

@@ -72,7 +72,11 @@ class OpenBaoServer:
         self._unseal_key = self.root_token = ""
 
     def __enter__(self) -> Self:
-        self.start()
+        try:
+            self.start()
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def __exit__(
@@ -94,7 +98,7 @@ class OpenBaoServer:
                 stderr=log,
             )
         client = self.client()
-        self._wait_until(lambda: client.sys.read_seal_status() is not None, "answers")
+        self._wait_until(client.sys.read_seal_status, "answers")
         if not self._unseal_key:
             made = client.sys.initialize(secret_shares=1, secret_threshold=1)
             self._unseal_key, self.root_token = made["keys"][0], made["root_token"]
@@ -129,12 +133,14 @@ class OpenBaoServer:
         self._wait_until(lambda: client.sys.read_leader_status()["is_self"], "leads")
 
     def replace_ca(self) -> None:
-        """Give the running server a certificate of a new authority, `new_ca_file`; nothing else changes."""
+        """Give the server a certificate of a new authority, `new_ca_file`, at once if it runs; nothing else changes."""
         self._current_ca = self.new_ca_file
         self._root = None
         self._make_certificates()
-        self._signal(signal.SIGHUP)
-        self._wait_until(lambda: self.client().sys.read_seal_status() is not None, "shows the new certificate")
+        if self._process is not None:
+            self._signal(signal.SIGHUP)
+            client = self.client()
+            self._wait_until(client.sys.read_seal_status, "shows the new certificate")
 
     def client(
         self,
@@ -188,11 +194,14 @@ class OpenBaoServer:
                     return
             except (requests.RequestException, hvac.exceptions.VaultError) as error:
                 problem = error
-            tail = "\n".join(self.log.splitlines()[-30:])
             assert self._process is not None, f"OpenBao was ended before it {what}"
-            assert self._process.poll() is None, f"OpenBao ended before it {what}:\n{tail}"
-            assert time.monotonic() < deadline, f"OpenBao is up and never {what}: {problem}\n{tail}"
+            assert self._process.poll() is None, f"OpenBao ended before it {what}:\n{self._last_lines}"
+            assert time.monotonic() < deadline, f"OpenBao never {what}: {problem}\n{self._last_lines}"
             time.sleep(0.02)
+
+    @property
+    def _last_lines(self) -> str:
+        return "\n".join(self.log.splitlines()[-30:])
 
     def _signal(self, number: signal.Signals) -> None:
         assert self._process is not None, "it does not run"

@@ -106,6 +106,12 @@ class PostgresServer:
         """Make a standby the primary."""
         self.run("pg_ctl", "-D", self.data, "-w", "promote")
 
+    def require_passwords(self) -> None:
+        """Let every role but the owner of everything in only with its password."""
+        rules = "local all audit trust\nlocal all all scram-sha-256\nhost all all all scram-sha-256\n"
+        (self.data / "pg_hba.conf").write_text(rules)
+        self.execute("SELECT pg_reload_conf()")
+
     def execute(self, *statements: str) -> list[tuple[Any, ...]]:
         """Run statements as the owner of everything; return the rows of the last."""
         with psycopg.connect(self.url, autocommit=True) as connection:
