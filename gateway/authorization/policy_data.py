@@ -11,6 +11,7 @@ from gateway.authorization.policy_data_base import Code, Name, Text
 from gateway.authorization.policy_data_checks import problems_between
 from gateway.authorization.policy_data_limits import Explanation, Limits
 from gateway.authorization.policy_data_roles import Binding, Role, Separation, Subject
+from gateway.authorization.policy_data_secrets import Secrets
 from gateway.authorization.policy_data_systems import ModelBounds, Regions, RegisteredSystem
 from gateway.errors import ConfigError
 
@@ -26,6 +27,7 @@ class PolicyData(BaseModel):
     models: dict[Text, ModelBounds] = {}
     regions: Regions = Regions()
     ai_act: AiAct = AiAct()
+    secrets: Secrets = Secrets()
     reasons: dict[Code, Explanation] = {}
     limits: Limits = Limits()
 
