@@ -166,6 +166,7 @@ class ControlProcess:
         self._audit = audit = app.open_audit_log(self.config, "control")
         self._identity = _identity(self.config, audit)
         self._secrets = SecretServices(self.config, self._identity, audit, supervisor.send)
+        self._secrets.begin()
         self._generations.attach(audit, self._identity, self._workers, self._taken)
         self._shadowing = Shadowing(self._generations, audit, supervisor.broadcast)
         local = LocalControl(self.config.state_dir, self._operator_requests(loop))
@@ -306,7 +307,7 @@ class ControlProcess:
 
     async def _record_start(self) -> None:
         config, policies = self.config, self.policies
-        self._observation = open_self_observation(self._audit, lambda: self.config, self._identities)
+        self._observation = open_self_observation(self._audit, lambda: self.config, self._identities, self._secrets)
         entry = self._audit.append(
             "gateway.started",
             {
@@ -482,6 +483,7 @@ class ControlProcess:
             "policy": self._policy_status(),
             "federation": [asdict(each) for each in self._identity.federation()],
             "identity": self._identity.status(),
+            "secrets": self._secrets.keeper.inventory(),
             "certificate": {"serial": svid.serial, "not_after": svid.not_after},
             "parts": {name: {"ready": part.ready, "detail": part.detail} for name, part in self.parts().items()},
             "workers": [

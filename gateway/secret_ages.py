@@ -7,7 +7,7 @@ The age counts from when the value was first seen, or from the file's modificati
 import hmac
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,8 @@ class SecretAges:
         key: of the digests; not the secret of anybody else.
         read: resolves a reference; raises UnavailableError.
         clock: UNIX nanoseconds.
-        since: returns since when a reference has its value (UNIX seconds), where its store knows; else None.
+        state: returns what a store knows of a reference: `since` (UNIX seconds since when it has its value), `version`,
+            `last_use` (UNIX seconds), `kind`; what it does not know is not there.
     """
 
     def __init__(
@@ -48,13 +49,13 @@ class SecretAges:
         key: bytes,
         read: Callable[[str], Secret],
         clock: Callable[[], int],
-        since: Callable[[str], int | None] = lambda _reference: None,
+        state: Callable[[str], Mapping[str, Any]] = lambda _reference: {},
     ) -> None:
         self._path = directory / FILE_NAME
         self._key = hmac.digest(key, b"govgateway ages of secrets", "sha256")
         self._read = read
         self._clock = clock
-        self._since = since
+        self._state = state
 
     def inventory(self, config: GatewayConfig, max_age_days: int) -> list[dict[str, Any]]:
         """Return the state of every credential, as `secret.inventory` has it, and remember what is new.
@@ -68,22 +69,27 @@ class SecretAges:
         found: list[dict[str, Any]] = []
         for purpose, reference in sorted(references_of(config).items()):
             bound = 0 if purpose.rpartition(".")[2] in SEALING_KEYS else max_age_days * DAY
+            known_state = self._state(reference)
+            kind = known_state.get("kind", "static")
             state = {
                 "reference": reference[:16_000],
                 "purpose": purpose[:512],
-                "kind": "static",
-                "max_age_seconds": bound,
+                "kind": kind,
+                "max_age_seconds": 0 if kind == "dynamic" else bound,
+                **{name: known_state[name] for name in ("version", "last_use") if known_state.get(name)},
             }
             try:
                 digest = hmac.digest(self._key, self._read(reference).reveal(), sha256).hex()
-            except UnavailableError:
+            except UnavailableError as error:
+                if error.code == "secret_unknown":  # nobody needed it yet
+                    continue
                 found.append({**state, "readable": False})
                 if purpose in known:
                     seen[purpose] = known[purpose]
                 continue
             before = known.get(purpose)
             known_since = before[1] if before is not None and before[0] == digest else _first(reference, now)
-            since = self._since(reference) or known_since
+            since = known_state.get("since") or known_since
             seen[purpose] = [digest, since]
             found.append({**state, "readable": True, "age_seconds": max(0, now - since)})
         if seen != known:

@@ -14,7 +14,9 @@ from gateway.identity_services import IdentityServices
 from gateway.secrets.fetched import Fetched, SecretSourceError
 from gateway.secrets.keeper import SecretKeeper
 from gateway.secrets.opening import secret_store
+from gateway.secrets.reference_store import unusable_reference
 from gateway.secrets.store import Secret
+from gateway.secrets.vault.places import parse_place
 
 if TYPE_CHECKING:
     from gateway.secrets.sources import FetchedSources
@@ -105,13 +107,52 @@ class SecretServices:
         self._sources = self._open(config)
         self.keeper = SecretKeeper(self, send, self._record, self._active)
 
+    def begin(self) -> None:
+        """Fetch what the configuration names, but for what is made anew with each request."""
+        kv = {mount.path for mount in self._config.secrets.vault.mounts if mount.engine.startswith("kv")}
+        mounts = self._config.secrets.vault.mounts
+        named = {
+            reference.partition("#")[0]
+            for backend in self._config.backends
+            for reference in (backend.credential, backend.client_certificate)
+            if reference.startswith("vault:") and not backend.per_agent and parse_place(reference, mounts).mount in kv
+        }
+        self.keeper.expect(named)
+
     def take(self, config: GatewayConfig) -> None:
         """Go on with a new configuration."""
-        if config.secrets == self._config.secrets:
-            return
-        before, self._config, self._sources = self._sources, config, self._open(config)
-        if before is not None:
-            self.keeper.start(before.close())
+        before, self._config = self._config, config
+        if config.secrets != before.secrets:
+            sources, self._sources = self._sources, self._open(config)
+            if sources is not None:
+                self.keeper.start(sources.close())
+        self.begin()
+
+    def read(self, reference: str) -> Secret:
+        """Return the value of a fetched reference, to tell its age.
+
+        Raises:
+            UnavailableError: it is not at hand; the code `secret_unknown`: nobody asked for it yet.
+        """
+        fetched, error = self.keeper.look(reference)
+        if fetched is None:
+            raise unusable_reference(
+                reference, str(error or "not fetched yet"), error.code if error else "secret_unknown"
+            )
+        field = reference.partition("#")[2]
+        value = fetched.fields.get(field) if field else next(iter(fetched.fields.values()), None)
+        if value is None:
+            raise unusable_reference(reference, f"there is no field {field}")
+        return value
+
+    def state(self, reference: str) -> dict[str, Any]:
+        """Return what is known of a fetched reference beside its value: kind, version, last use, and since when."""
+        fetched, _ = self.keeper.look(reference)
+        found: dict[str, Any] = {"last_use": self.keeper.last_use(reference)}
+        if fetched is not None:
+            found["kind"] = "dynamic" if fetched.lifetime_seconds is not None else "static"
+            found["version"], found["since"] = fetched.version, fetched.since
+        return found
 
     def heard(self, worker: int, message: Mapping[str, Any]) -> None:
         """Take a worker's question."""

@@ -5,7 +5,7 @@ from the pipeline. That the two agree is what an auditor reconciles.
 """
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,7 +19,10 @@ from gateway.clock import NANOSECONDS, system_clock
 from gateway.config.model import GatewayConfig
 from gateway.hops import hops_of
 from gateway.secret_ages import DAY, SecretAges
+from gateway.secret_services import SecretServices
 from gateway.secrets.opening import secret_store
+from gateway.secrets.store import Secret
+from gateway.secrets.worker_store import FETCHED
 from identity.registry import Agent
 
 _log = structlog.get_logger("govgateway.observation")
@@ -97,6 +100,7 @@ class SelfObservation:
         ages: knows the ages of credentials.
         agents: returns the identities of the inventory.
         clock: UNIX nanoseconds.
+        versions: returns the versions of the secrets that are fetched; another one is described at once.
     """
 
     def __init__(
@@ -107,7 +111,10 @@ class SelfObservation:
         ages: SecretAges,
         agents: Callable[[], Iterable[Agent]],
         clock: Callable[[], int],
+        versions: Callable[[], Mapping[str, int]] = dict,
     ) -> None:
+        self._versions = versions
+        self._known_versions: Mapping[str, int] = {}
         self._audit = audit
         self._config = config
         self._counters = counters
@@ -126,8 +133,10 @@ class SelfObservation:
         config = self._config()
         try:
             day = now // NANOSECONDS // DAY
-            if config is not self._described or day != self._day:
+            versions = self._versions()
+            if config is not self._described or day != self._day or versions != self._known_versions:
                 self._describe(config)
+                self._known_versions = versions
                 if day != self._day:
                     self._list_identities()
                 self._described, self._day = config, day
@@ -169,19 +178,29 @@ class SelfObservation:
 
 
 def open_self_observation(
-    audit: AuditLog, config: Callable[[], GatewayConfig], agents: Callable[[], Iterable[Agent]]
+    audit: AuditLog,
+    config: Callable[[], GatewayConfig],
+    agents: Callable[[], Iterable[Agent]],
+    fetched: SecretServices,
 ) -> SelfObservation:
-    """Return what observes a running gateway.
+    """Return what observes a running gateway, `fetched` the secrets that it fetches.
 
     Raises:
         UnavailableError: the sealing key, from which the key of the digests is derived, cannot be had.
     """
     running = config()
     store = secret_store(running)
-    read = store.read
-    ages = SecretAges(running.state_dir, read(running.identity.seal_key).reveal(), read, system_clock, store.since)
+
+    def read(reference: str) -> Secret:
+        return fetched.read(reference) if reference.startswith(FETCHED) else store.read(reference)
+
+    def state(reference: str) -> Mapping[str, Any]:
+        return fetched.state(reference) if reference.startswith(FETCHED) else store.state(reference)
+
+    ages = SecretAges(running.state_dir, read(running.identity.seal_key).reveal(), read, system_clock, state)
     metrics_dir = os.environ["PROMETHEUS_MULTIPROC_DIR"]
-    return SelfObservation(audit, config, lambda: read_counters(metrics_dir), ages, agents, system_clock)
+    versions = fetched.keeper.versions
+    return SelfObservation(audit, config, lambda: read_counters(metrics_dir), ages, agents, system_clock, versions)
 
 
 def _state(agent: Agent) -> dict[str, Any]:

@@ -77,6 +77,8 @@ class SecretState(Part):
     readable: bool = Field(description="Whether it could be read.")
     age_seconds: Count = absent("How long its value has been the same, as far as is known.")
     max_age_seconds: Count = Field(description="How old it may become; 0: no bound.")
+    version: Count = absent("The store's number of the value, where it counts.")
+    last_use: Count = absent("When it was last used, UNIX seconds, where that is known.")
 
 
 class SecretInventory(Record):

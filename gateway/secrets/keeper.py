@@ -87,6 +87,7 @@ class Kept:
     Attributes:
         fetched: the value; None while there is none.
         confirmed: when it was last fetched or renewed.
+        bound: how long after that it may be used, while it cannot be confirmed (seconds).
         ends: when it must not be used any more, for its own sake.
         due: when it is looked at again.
         failures: how many fetches failed in a row.
@@ -94,11 +95,13 @@ class Kept:
         used: when a worker last said that it used it.
         last_use: the same in UNIX seconds, and of the current value's first fetch.
         login: the login that it was leased under.
+        expected: the configuration names it: it is kept also while nobody uses it.
         workers: who is told of changes.
     """
 
     fetched: Fetched | None = None
     confirmed: float = 0.0
+    bound: float = 0.0
     ends: float = float("inf")
     due: float = 0.0
     failures: int = 0
@@ -106,6 +109,7 @@ class Kept:
     used: float = 0.0
     last_use: int = 0
     login: int = 0
+    expected: bool = False
     workers: set[int] = field(default_factory=set)
 
 
@@ -141,6 +145,34 @@ class SecretKeeper:
         self._fetching: dict[Unit, asyncio.Task[None]] = {}
         self._ending: list[tuple[float, str]] = []
         self._background: set[asyncio.Task[None]] = set()
+
+    # named by the configuration
+
+    def expect(self, units: Collection[str]) -> None:
+        """Have these at hand before the first call needs them, and go on keeping them."""
+        for unit, kept in self._kept.items():
+            kept.expected = unit[0] in units and not unit[1]
+        for reference in units:
+            unit = (reference, "")
+            kept = self._kept.setdefault(unit, Kept(used=self._clock()))
+            if not kept.expected:
+                kept.expected = True
+                self.start(self._prefetch(unit))
+
+    async def _prefetch(self, unit: Unit) -> None:
+        await self.have(unit)
+
+    def look(self, reference: str) -> tuple[Fetched | None, SecretSourceError | None]:
+        """Return what is at hand of a reference that all share, and why nothing is; nothing of both: not yet known."""
+        kept = self._kept.get((reference.partition("#")[0], ""))
+        if kept is None:
+            return None, None
+        return (kept.fetched if self._usable(kept) > 0 else None), kept.error
+
+    def last_use(self, reference: str) -> int:
+        """Return when a reference was last used, by anybody, UNIX seconds; 0: not since the gateway started."""
+        unit = reference.partition("#")[0]
+        return max((kept.last_use for (each, _), kept in self._kept.items() if each == unit), default=0)
 
     # asked by workers
 
@@ -179,7 +211,7 @@ class SecretKeeper:
         now = self._clock()
         fetching = self._fetching.get(unit)
         if fetching is None:
-            fresh = self._usable(unit, kept) > 0
+            fresh = self._usable(kept) > 0
             again = refetch and now - kept.confirmed >= REFETCH_SECONDS
             if (fresh and not again) or (kept.failures and now < kept.due):
                 return kept
@@ -206,7 +238,7 @@ class SecretKeeper:
                 continue
             if unit[1] and not self._active(unit[1]):
                 self._forget(unit, "revoked")
-            elif now - kept.used > IDLE_SECONDS:
+            elif now - kept.used > IDLE_SECONDS and not kept.expected:
                 self._forget(unit, "idle")
             elif kept.due <= now or (kept.fetched and kept.fetched.lease_id and kept.login != self._source.logins):
                 self._fetch_once(unit, kept)
@@ -222,9 +254,18 @@ class SecretKeeper:
         away = [each for each in troubled if each[1].error and each[1].error.code == "secret_unavailable"]
         (unit, kept) = (away or troubled)[0]
         more = f" (and {len(troubled) - 1} more)" if len(troubled) > 1 else ""
-        left = self._usable(unit, kept)
+        left = self._usable(kept)
         goes_on = f"; its last value is used for {left:.0f} more seconds at most" if left > 0 else ""
         return f"{unit[0]}: {kept.error}{goes_on}{more}"
+
+    def versions(self) -> dict[str, int]:
+        """Return the versions of what all share and is at hand, and -1 of what cannot be had, by reference."""
+        found = {}
+        for (reference, principal), kept in self._kept.items():
+            if not principal and (kept.fetched is not None or kept.error is not None):
+                usable = kept.fetched is not None and self._usable(kept) > 0
+                found[reference] = kept.fetched.version if kept.fetched is not None and usable else -1
+        return found
 
     def inventory(self) -> list[dict[str, Any]]:
         """Return every unit at hand: reference, agent, version, lease, and when it was used; no value."""
@@ -237,7 +278,7 @@ class SecretKeeper:
                 "lease": kept.fetched.lease_id if kept.fetched else "",
                 "since": kept.fetched.since if kept.fetched else None,
                 "last_use": kept.last_use,
-                "usable_seconds": max(0, int(min(self._usable(unit, kept), 10**9))),
+                "usable_seconds": max(0, int(min(self._usable(kept), 10**9))),
                 "problem": str(kept.error) if kept.failures and kept.error else "",
             }
             for unit, kept in sorted(self._kept.items())
@@ -309,7 +350,8 @@ class SecretKeeper:
             )
         if before is not None and before.lease_id and before.lease_id != fetched.lease_id:
             self._ending.append((self._clock() + GRACE_SECONDS, before.lease_id))
-        refresh, _ = self._source.bounds(unit[0])
+        refresh, stale = self._source.bounds(unit[0])
+        kept.bound = refresh + stale
         lifetime = fetched.lifetime_seconds
         if kept.failures:
             _log.info("secret-recovered", secret=unit[0])
@@ -331,18 +373,17 @@ class SecretKeeper:
         delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2.0 ** min(kept.failures - 1, 16))
         kept.due = self._clock() + delay * (0.5 + self._chance() / 2)
 
-    def _usable(self, unit: Unit, kept: Kept) -> float:
+    def _usable(self, kept: Kept) -> float:
         """Return how long the value at hand may be used (seconds); 0 and less: not at all."""
         if kept.fetched is None:
             return 0.0
         now = self._clock()
         if kept.fetched.lifetime_seconds is not None:
             return kept.ends - now
-        refresh, stale = self._source.bounds(unit[0])
-        return min(kept.ends, kept.confirmed + refresh + stale) - now
+        return min(kept.ends, kept.confirmed + kept.bound) - now
 
     def _tell(self, unit: Unit, kept: Kept, workers: Collection[int]) -> None:
-        usable = self._usable(unit, kept)
+        usable = self._usable(kept)
         if kept.fetched is not None and usable > 0:
             message = answer_message(unit, kept.fetched, usable)
         else:

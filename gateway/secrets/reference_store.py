@@ -67,14 +67,15 @@ class ReferenceStore:
         self._files[place] = (version, secret)
         return secret
 
-    def since(self, reference: str) -> int | None:
-        """Return since when a secret has its value, UNIX seconds, where its store knows; None elsewhere."""
+    def state(self, reference: str) -> dict[str, int]:
+        """Return since when a secret has its value (`since`, UNIX seconds) and its `version`, where its store knows."""
         if self._sealed is not None and reference.startswith(SEALED):
             try:
-                return self._sealed.get(reference.removeprefix(SEALED)).changed_at
+                stored = self._sealed.get(reference.removeprefix(SEALED))
             except SealedFileError:
-                return None
-        return None
+                return {}
+            return {"since": stored.changed_at, "version": stored.version}
+        return {}
 
     def _of_sealed_file(self, reference: str) -> Secret:
         if self._sealed is None:

@@ -6,7 +6,7 @@ from pydantic import BaseModel
 
 from gateway.config.model import GatewayConfig
 
-KINDS = ("file:", "env:", "sealed:")
+KINDS = ("file:", "env:", "sealed:", "vault:", "exchange:")
 """What a reference begins with."""
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from gateway.secrets.store import Resolved
-from gateway.upstream.injection import Injection
+from gateway.upstream.injection import AS_BEARER, Injection
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ class Backend:
     connect_timeout: float
     first_byte_timeout: float
     idle_timeout: float
-    injection: Injection = Injection()
+    injection: Injection = AS_BEARER
     client_certificate: str = ""
     per_agent: bool = False
     forward_authorization: bool = False

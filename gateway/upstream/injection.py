@@ -36,6 +36,9 @@ class Injection:
     service: str = ""
 
 
+AS_BEARER = Injection()
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """The request that a credential goes with."""

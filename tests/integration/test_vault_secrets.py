@@ -2,15 +2,14 @@
 
 import json
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.support.calls import chat, plain, records
+from tests.support.calls import chat, plain
 from tests.support.faulty_backend import FaultyBackend
 from tests.support.openbao import OpenBao
-from tests.support.running_gateway import AgentFiles, RunningGateway, govctl
+from tests.support.running_gateway import AgentFiles, RunningGateway
 
 MODEL = "example-chat"
 FIRST = "canary-vault-first-5d1e9c"
