@@ -54,7 +54,7 @@ def signed_headers(
     canonical = "\n".join(
         [
             method,
-            quote(unquote(parts.path), safe=f"/{_UNRESERVED}"),
+            _canonical_path(parts.path, credentials.service),
             _canonical_query(parts.query),
             *(f"{name}:{' '.join(signed[name].split())}" for name in sorted(signed)),
             "",
@@ -72,6 +72,11 @@ def signed_headers(
         f"AWS4-HMAC-SHA256 Credential={credentials.access_key}/{scope}, SignedHeaders={names}, Signature={signature}"
     )
     return {**{name: value for name, value in signed.items() if name != "host"}, "authorization": authorization}
+
+
+def _canonical_path(path: str, service: str) -> str:
+    """Return the path as it is signed: encoded once more than it is sent, but for S3, which takes it as it is."""
+    return quote(unquote(path) if service == "s3" else path or "/", safe=f"/{_UNRESERVED}")
 
 
 def _canonical_query(query: str) -> str:

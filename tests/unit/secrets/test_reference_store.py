@@ -161,7 +161,7 @@ def test_a_directory_is_refused(store: ReferenceStore, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("reference", ["", "plain-value", "vault:secret/x", "FILE:/etc/x", "http://host/x"])
 def test_any_other_reference_is_refused(store: ReferenceStore, reference: str) -> None:
-    assert "only file:, env: or sealed:" in refusal(store, reference)
+    assert "only file:, env: and sealed:" in refusal(store, reference)
 
 
 # A secret never prints.

@@ -58,9 +58,9 @@ def test_a_rotation_is_seen_by_whoever_has_the_file_open(sealed, tmp_path):
 def test_the_store_resolves_a_reference_and_says_since_when(sealed):
     store = ReferenceStore(sealed)
     assert store.read("sealed://backend").reveal() == CANARY
-    assert store.since("sealed://backend") == 100
-    assert store.since("sealed://other") is None
-    assert store.since("file:/etc/hostname") is None
+    assert store.state("sealed://backend") == {"since": 100, "version": 1}
+    assert store.state("sealed://other") == {}
+    assert store.state("file:/etc/hostname") == {}
 
 
 @pytest.mark.parametrize("value", [b"\x00\xff\xfe" * 10, "пароль".encode(), b"line\nline", b"x" * MAX_VALUE_BYTES])

@@ -15,9 +15,13 @@ ALLOWED = {
     "gateway/policy_activation/sources.py": "what a source of bundles is shown",
     "gateway/sealed_content.py": "the wrapping key of sealed content",
     "gateway/secret_ages.py": "a keyed digest, to tell values apart",
+    "gateway/secrets/passing.py": "over the socket pair to a worker",
     "gateway/secrets/sealed_file.py": "the file's key; values when it is written",
+    "gateway/secrets/vault/client.py": "the gateway's own token, on its way to Vault",
+    "gateway/secrets/vault/login.py": "what a login shows",
     "gateway/self_observation.py": "a key is derived for those digests",
-    "gateway/upstream/http1/client.py": "the credential, on its way to the backend",
+    "gateway/upstream/http1/tls.py": "the key of a client certificate, for the handshake",
+    "gateway/upstream/injection.py": "the credential, on its way to the backend",
 }
 """Modules that may unwrap a secret, and what for."""
 
