@@ -52,7 +52,7 @@ from gateway.policy_activation.following import Follower
 from gateway.policy_activation.reconciling import correction_of
 from gateway.policy_activation.shadowing import Shadowing
 from gateway.policy_activation.sources import Tls, source_of
-from gateway.process import address_of, bind, only_gateway, remove_old_metrics
+from gateway.process import address_of, bind, leave_no_core, only_gateway, remove_old_metrics
 from gateway.reloading import WorkerReload
 from gateway.secret_services import SecretServices
 from gateway.secrets.opening import secret_store
@@ -91,6 +91,7 @@ def run_control(config_path: Path, config: GatewayConfig) -> int:
         ConfigError, IdentityError, AuditError: the gateway cannot start; nothing was served.
     """
     configure_logging(config.telemetry.log_level, config.telemetry.log_format)
+    leave_no_core()
     with only_gateway(config.state_dir):
         remove_old_metrics(config.state_dir / "metrics")
         generations = Generations(config_path, config)
@@ -370,7 +371,10 @@ class ControlProcess:
 
     def _operator_requests(self, loop: asyncio.AbstractEventLoop) -> dict[str, Operation]:
         self._desk = self._oversight_desk(loop)
-        return operator_requests(self._generations, self._shadowing, self.status, self._desk)
+        return operator_requests(self._generations, self._shadowing, self.status, self._desk, self._listed_secrets)
+
+    def _listed_secrets(self) -> list[dict[str, Any]]:
+        return self._observation.secrets()
 
     def _oversight_desk(self, loop: asyncio.AbstractEventLoop) -> OversightDesk:
         def record(record_type: str, fields: dict[str, Any]) -> None:

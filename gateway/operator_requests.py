@@ -11,7 +11,11 @@ from gateway.policy_activation.shadowing import Shadowing
 
 
 def operator_requests(
-    generations: Generations, shadowing: Shadowing, status: Callable[[], dict[str, Any]], desk: OversightDesk
+    generations: Generations,
+    shadowing: Shadowing,
+    status: Callable[[], dict[str, Any]],
+    desk: OversightDesk,
+    secrets: Callable[[], list[dict[str, Any]]],
 ) -> dict[str, Operation]:
     """Return the operations by name. Whoever runs the gateway may do all of them; each change is recorded."""
     policies = generations.policies
@@ -21,6 +25,9 @@ def operator_requests(
 
     async def show_status(_by: str, _request: Mapping[str, Any], _content: bytes) -> Any:
         return status()
+
+    async def show_secrets(_by: str, _request: Mapping[str, Any], _content: bytes) -> Any:
+        return secrets()
 
     async def show_policy(_by: str, _request: Mapping[str, Any], _content: bytes) -> Any:
         return policies.active.activation.model_dump(mode="json")
@@ -53,6 +60,7 @@ def operator_requests(
     return {
         "reload": reload,
         "status": show_status,
+        "secrets": show_secrets,
         "policy": show_policy,
         "policy.activate": activate,
         "policy.rollback": roll_back,

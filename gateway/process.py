@@ -3,6 +3,7 @@
 import contextlib
 import fcntl
 import os
+import resource
 import shutil
 import socket
 from collections.abc import Iterator
@@ -35,6 +36,11 @@ def address_of(sock: socket.socket) -> str:
     """Return the address of a socket as a URL writes it."""
     address, port = sock.getsockname()[:2]
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
+
+
+def leave_no_core() -> None:
+    """Let no process of the gateway leave its memory, which has secrets, in a file when it crashes (core(5))."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def remove_old_metrics(directory: Path) -> None:

@@ -111,13 +111,18 @@ class SecretServices:
         """Fetch what the configuration names, but for what is made anew with each request."""
         kv = {mount.path for mount in self._config.secrets.vault.mounts if mount.engine.startswith("kv")}
         mounts = self._config.secrets.vault.mounts
-        named = {
-            reference.partition("#")[0]
+        fetched = [
+            (reference, backend.per_agent)
             for backend in self._config.backends
             for reference in (backend.credential, backend.client_certificate)
-            if reference.startswith("vault:") and not backend.per_agent and parse_place(reference, mounts).mount in kv
+            if reference.startswith(("vault:", "exchange:"))
+        ]
+        lasting = {
+            reference.partition("#")[0]
+            for reference, per_agent in fetched
+            if reference.startswith("vault:") and not per_agent and parse_place(reference, mounts).mount in kv
         }
-        self.keeper.expect(named)
+        self.keeper.expect(lasting, {reference.partition("#")[0] for reference, _ in fetched})
 
     def take(self, config: GatewayConfig) -> None:
         """Go on with a new configuration."""

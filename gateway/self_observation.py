@@ -146,6 +146,11 @@ class SelfObservation:
         except AuditUnavailableError:
             return
 
+    def secrets(self) -> list[dict[str, Any]]:
+        """Return the state of every credential, as `secret.inventory` has it."""
+        config = self._config()
+        return self._ages.inventory(config, config.compliance.secret_max_age_days)
+
     def end(self) -> None:
         """Write the last counts. Call when no worker runs any more.
 

@@ -2,6 +2,7 @@
 
 import secrets as randomness
 import sys
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 import typer
@@ -9,6 +10,7 @@ import typer
 from gateway.cli.acting import now, record
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, print_json, print_table, say, when
 from gateway.config import GatewayConfig, load_config
+from gateway.local_control import ask
 from gateway.secrets.opening import open_sealed_file
 from gateway.secrets.reference_store import SEALED
 from gateway.secrets.references import references_of
@@ -75,6 +77,39 @@ def list_secrets(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False
          for each in found),
         empty="There are none: govctl secret set NAME",
     )  # fmt: skip
+
+
+@app.command()
+def inventory(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False) -> None:
+    """List every credential that the running gateway uses: where it is, its age, version, last use; never a value."""
+    found: dict[str, dict[str, Any]] = {}
+    for each in ask(load_config(config).state_dir, "secrets"):
+        entry = found.setdefault(each["reference"], {**each, "used_by": [], "rotation": _rule(each)})
+        entry["used_by"].append(entry.pop("purpose", each["purpose"]))
+    listed = list(found.values())
+    if json:
+        print_json(listed)
+        return
+    print_table(
+        ["SECRET", "KIND", "VERSION", "DAYS", "LAST USE", "ROTATION", "USED BY"],
+        ([each["reference"], each["kind"], each.get("version", "-"), _days(each),
+          when(each["last_use"]) if "last_use" in each else "-",
+          each["rotation"], ", ".join(each["used_by"])] for each in listed),
+        empty="The configuration refers to none, or none was needed yet.",
+    )  # fmt: skip
+
+
+def _rule(state: Mapping[str, Any]) -> str:
+    if state["kind"] == "dynamic":
+        return "by its lease"
+    bound = state["max_age_seconds"]
+    return f"by hand, within {bound // 86_400} days" if bound else "by hand, without a bound"
+
+
+def _days(state: Mapping[str, Any]) -> str:
+    if not state["readable"]:
+        return "cannot be read"
+    return str(state["age_seconds"] // 86_400)
 
 
 def _opened(path: ConfigOption) -> tuple[GatewayConfig, SealedFile]:

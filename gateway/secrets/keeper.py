@@ -90,6 +90,7 @@ class Kept:
         bound: how long after that it may be used, while it cannot be confirmed (seconds).
         ends: when it must not be used any more, for its own sake.
         due: when it is looked at again.
+        refetched: when it was last fetched because a backend refused it.
         failures: how many fetches failed in a row.
         error: why, of the last one.
         used: when a worker last said that it used it.
@@ -104,6 +105,7 @@ class Kept:
     bound: float = 0.0
     ends: float = float("inf")
     due: float = 0.0
+    refetched: float = float("-inf")
     failures: int = 0
     error: SecretSourceError | None = None
     used: float = 0.0
@@ -148,10 +150,12 @@ class SecretKeeper:
 
     # named by the configuration
 
-    def expect(self, units: Collection[str]) -> None:
-        """Have these at hand before the first call needs them, and go on keeping them."""
-        for unit, kept in self._kept.items():
+    def expect(self, units: Collection[str], others: Collection[str] = ()) -> None:
+        """Have these at hand before the first call needs them, and go on keeping them; forget all but the `others`."""
+        for unit, kept in list(self._kept.items()):
             kept.expected = unit[0] in units and not unit[1]
+            if unit[0] not in units and unit[0] not in others:
+                self._forget(unit, "idle")
         for reference in units:
             unit = (reference, "")
             kept = self._kept.setdefault(unit, Kept(used=self._clock()))
@@ -212,9 +216,11 @@ class SecretKeeper:
         fetching = self._fetching.get(unit)
         if fetching is None:
             fresh = self._usable(kept) > 0
-            again = refetch and now - kept.confirmed >= REFETCH_SECONDS
+            again = refetch and now - kept.refetched >= REFETCH_SECONDS
             if (fresh and not again) or (kept.failures and now < kept.due):
                 return kept
+            if again:
+                kept.refetched = now
             fetching = self._fetch_once(unit, kept)
         await asyncio.shield(fetching)
         return kept
@@ -393,6 +399,8 @@ class SecretKeeper:
 
     def _forget(self, unit: Unit, cause: str) -> None:
         kept = self._kept.pop(unit)
+        if (fetching := self._fetching.pop(unit, None)) is not None:
+            fetching.cancel()
         for worker in kept.workers:
             self._send(worker, forget_message(unit))
         if kept.fetched is not None and kept.fetched.lease_id:

@@ -15,6 +15,7 @@ ALLOWED = {
     "gateway/policy_activation/sources.py": "what a source of bundles is shown",
     "gateway/sealed_content.py": "the wrapping key of sealed content",
     "gateway/secret_ages.py": "a keyed digest, to tell values apart",
+    "gateway/secrets/exchanging.py": "a token of Google, on its way to its service accounts",
     "gateway/secrets/passing.py": "over the socket pair to a worker",
     "gateway/secrets/sealed_file.py": "the file's key; values when it is written",
     "gateway/secrets/vault/client.py": "the gateway's own token, on its way to Vault",
