@@ -69,16 +69,21 @@ class _Bounded(HTTPAdapter):
                 f"it redirects to {where}, which is not followed; name it as an address if it is one"
             )
         body = bytearray()
-        try:
-            while chunk := response.raw.read1(_CHUNK_BYTES, decode_content=False):
-                body += chunk
-                if len(body) > MAX_ANSWER_BYTES:
-                    raise AnswerTooLargeError(f"its answer is larger than {MAX_ANSWER_BYTES} bytes")
-                if self._clock() > end:
-                    raise AnswerTooSlowError(f"its answer did not end within {self._seconds:g} seconds")
-        except (urllib3.exceptions.HTTPError, OSError) as error:
-            raise requests.ConnectionError(error) from error
+        while chunk := _chunk(response):
+            body += chunk
+            if len(body) > MAX_ANSWER_BYTES:
+                raise AnswerTooLargeError(f"its answer is larger than {MAX_ANSWER_BYTES} bytes")
+            if self._clock() > end:
+                raise AnswerTooSlowError(f"its answer did not end within {self._seconds:g} seconds")
         return bytes(body)
+
+
+def _chunk(response: requests.Response) -> bytes:
+    try:
+        read: bytes = response.raw.read1(_CHUNK_BYTES, decode_content=False)
+    except (urllib3.exceptions.HTTPError, OSError) as error:
+        raise requests.ConnectionError(error) from error
+    return read
 
 
 def open_session(
