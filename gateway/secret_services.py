@@ -59,6 +59,7 @@ class GatewayProof:
                     "principal": gateway,
                     "agent": gateway,
                     "svid": "jwt-svid",
+                    "audience": [audience],
                     "serial": issued.jti,
                     "not_after": issued.expires_at,
                     "authority": issued.key_id,

@@ -9,6 +9,7 @@ import typer
 
 from gateway.cli.acting import now, record
 from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, print_json, print_table, say, when
+from gateway.cli.secret_doctor import doctor
 from gateway.config import GatewayConfig, load_config
 from gateway.local_control import ask
 from gateway.secrets.opening import open_sealed_file
@@ -77,6 +78,9 @@ def list_secrets(config: ConfigOption = DEFAULT_CONFIG, json: JsonOption = False
          for each in found),
         empty="There are none: govctl secret set NAME",
     )  # fmt: skip
+
+
+app.command()(doctor)
 
 
 @app.command()

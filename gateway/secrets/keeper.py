@@ -323,7 +323,7 @@ class SecretKeeper:
         except AuditUnavailableError as error:
             self._failed(unit, kept, SecretSourceError(f"it cannot be put on record: {error}", "audit_unavailable"))
         except Exception:
-            _log.exception("secret-fetch-failed", secret=unit[0])
+            _log.exception("secret-fetch-failed", reference=unit[0])
             self._failed(unit, kept, SecretSourceError("the gateway failed", "secret_unavailable"))
         self._tell(unit, kept, tuple(kept.workers))
 
@@ -360,7 +360,7 @@ class SecretKeeper:
         kept.bound = refresh + stale
         lifetime = fetched.lifetime_seconds
         if kept.failures:
-            _log.info("secret-recovered", secret=unit[0])
+            _log.info("secret-recovered", reference=unit[0])
         kept.fetched, kept.confirmed, kept.failures, kept.error = fetched, asked, 0, None
         kept.login = self._source.logins
         if lifetime is None:
@@ -371,7 +371,7 @@ class SecretKeeper:
 
     def _failed(self, unit: Unit, kept: Kept, error: SecretSourceError) -> None:
         if not kept.failures:
-            _log.warning("secret-unavailable", secret=unit[0], code=error.code, detail=str(error))
+            _log.warning("secret-unavailable", reference=unit[0], code=error.code, detail=str(error))
         kept.failures += 1
         kept.error = error
         if error.code in {"secret_denied", "secret_missing"} and kept.fetched is not None:
