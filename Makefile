@@ -18,8 +18,8 @@ install: $(VENV)/.installed ## create .venv from the hash-locked dependencies
 $(VENV)/.installed: requirements-dev.lock pyproject.toml deploy/bootstrap.sh
 	@deploy/bootstrap.sh $(VENV) requirements-dev.lock
 
-demo: install ## from nothing to a governed, audited model call (BACKEND=http://host:8000/v1 for a real server)
-	@$(PY) deploy/demo/demo.py $(if $(BACKEND),--backend "$(BACKEND)")
+demo: install ## a governed, audited model call (BACKEND=http://host:8000/v1; SECRETS=vault: its key from OpenBao)
+	@$(PY) deploy/demo/demo.py $(if $(BACKEND),--backend "$(BACKEND)") $(if $(SECRETS),--secrets "$(SECRETS)")
 
 test: install ## the tests, without anything that is not a Python package
 	@$(PY) -m pytest tests/unit -m "not interop" -n auto --dist loadfile --cov --cov-report=term:skip-covered

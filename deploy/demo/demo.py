@@ -17,6 +17,8 @@ import sys
 import time
 from pathlib import Path
 
+from openbao import DemoVault
+
 ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 AGENT = "spiffe://demo.test/agent/researcher"
@@ -43,7 +45,7 @@ class Demo:
         print(f"\n\033[1m{self._step}. {text}\033[0m" if sys.stdout.isatty() else f"\n{self._step}. {text}", flush=True)
         time.sleep(self.pause)
 
-    def run(self, *command: str, expect: int = 0) -> str:
+    def run(self, *command: str, expect: int = 0, env: dict[str, str] | None = None) -> str:
         """Type a command, print what it says, and return it."""
         print("   $ " + shlex.join(command), flush=True)
         process = subprocess.Popen(
@@ -51,7 +53,7 @@ class Demo:
             cwd=self.directory,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=self._environment(),
+            env={**self._environment(), **(env or {})},
         )
         assert process.stdout is not None
         said = b""
@@ -112,14 +114,14 @@ class Demo:
 
     @staticmethod
     def _program(name: str) -> str:
-        return sys.executable if name == "python" else str(BIN / name)
+        return sys.executable if name == "python" else name if "/" in name else str(BIN / name)
 
     def _environment(self) -> dict[str, str]:
         return {**os.environ, "PYTHONUNBUFFERED": "1", "COLUMNS": "110"}
 
 
-def play(demo: Demo, keep_running: bool) -> None:
-    """Show the main job."""
+def play(demo: Demo, keep_running: bool, vault: DemoVault | None = None) -> None:
+    """Show the main job; with a `vault`, the model server's key comes from there."""
     call = str(ROOT / "deploy" / "demo" / "call.py")
     if demo.backend:
         models: list[str] = []
@@ -128,13 +130,17 @@ def play(demo: Demo, keep_running: bool) -> None:
         demo.step("A model server to stand behind the gateway: the example server, which says that it is one.")
         log = demo.directory / "example-model.log"
         server = str(ROOT / "deploy" / "example_model" / "server.py")
-        process = demo.start("python", server, "--port", "0", "--delay-ms", "40", log=log)
+        key = ("--key-file", str(vault.key_file)) if vault is not None else ()
+        process = demo.start("python", server, "--port", "0", "--delay-ms", "40", *key, log=log)
         url = demo.wait_for_line(process, r"http://127\.0\.0\.1:\d+", log)
         demo.backend = f"{url}/v1"
         models = ["--model", "example-chat", "--model", "example-hiring=hiring"]
 
     demo.step("A trust domain: its root, its signing authority, a configuration and the starter policies.")
     demo.run("govctl", "init", "--trust-domain", "demo.test", "--backend", demo.backend, *models)
+
+    if vault is not None:
+        vault.set_up(demo)
 
     demo.step("The gateway, listening with mutual TLS 1.3. Nobody without a certificate of this domain gets past it.")
     log = demo.directory / "gateway.log"
@@ -152,6 +158,9 @@ def play(demo: Demo, keep_running: bool) -> None:
     model = first_model(demo)
     demo.step("The agent calls a model with the official OpenAI SDK. The certificate is its only credential.")
     demo.run("python", call, "--identity", "researcher", "--model", model, "What does a governance gateway do?")
+
+    if vault is not None:
+        vault.show_rotation(demo, ("python", call, "--identity", "researcher", "--model", model, "And now?"))
 
     demo.step("A call that the policy refuses, with the reason and what to do about it.")
     refused = "example-hiring" if models else "some-other-model"
@@ -193,6 +202,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="From nothing to a governed, audited model call.")
     parser.add_argument("--backend", default="", help="base URL of an OpenAI-compatible server, with /v1")
     parser.add_argument("--directory", type=Path, default=ROOT / ".demo", help="where to work; emptied first")
+    parser.add_argument("--secrets", choices=["none", "vault"], default="none", help="where the backend's key is")
     parser.add_argument("--exit", action="store_true", help="end after the last step instead of keeping running")
     parser.add_argument("--pause", type=float, default=0.4, help="pause before each step, seconds")
     arguments = parser.parse_args()
@@ -205,8 +215,11 @@ def main() -> int:
     directory.mkdir(parents=True, mode=0o700)
     (directory / ".demo-directory").touch()
     demo = Demo(directory, arguments.backend, pause=arguments.pause)
+    vault = DemoVault(directory) if arguments.secrets == "vault" else None
+    if vault is not None and arguments.backend:
+        parser.error("--secrets vault shows the example server's key; it goes without --backend")
     try:
-        play(demo, keep_running=not arguments.exit)
+        play(demo, not arguments.exit, vault)
     except DemoError as error:
         print(f"\nThe demo stopped: {error}", file=sys.stderr)
         return 1

@@ -2,7 +2,8 @@
 """An example of an OpenAI-compatible model server, for trying the gateway out. There is no model in it.
 
 Every answer is one fixed text that says so, sent word by word. One word counts as one token, so that every
-usage figure can be checked by counting. It takes any model's name, needs no credential and keeps nothing.
+usage figure can be checked by counting. It takes any model's name and keeps nothing, and needs no credential
+unless it is told to.
 
     python deploy/example_model/server.py --port 8000 --delay-ms 40
 """
@@ -11,6 +12,7 @@ import argparse
 import asyncio
 import base64
 import hashlib
+import hmac
 import itertools
 import json
 import socket
@@ -18,6 +20,7 @@ import struct
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Iterator, MutableMapping
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -156,7 +159,8 @@ class ExampleServer:
         cancelled: calls whose caller left before.
     """
 
-    def __init__(self, delay: float) -> None:
+    def __init__(self, delay: float, key_file: Path | None = None) -> None:
+        self._key_file = key_file
         self._delay = delay
         self.running = 0
         self.served = 0
@@ -172,6 +176,9 @@ class ExampleServer:
         """Serve one request (ASGI 3)."""
         call = Call(receive, send, self._delay)
         handler = self._routes.get(scope["path"])
+        if self._key_file is not None and not self._has_key(scope):
+            await call.answer(error_document("the key is missing or wrong"), 401)
+            return
         if scope["method"] == "GET":
             await self._get(scope["path"], call)
             return
@@ -189,6 +196,14 @@ class ExampleServer:
         finally:
             self.running -= 1
             call.close()
+
+    def _has_key(self, scope: MutableMapping[str, Any]) -> bool:
+        """Whether a request shows the key that the file has at this moment."""
+        assert self._key_file is not None
+        expected = b"Bearer " + self._key_file.read_bytes().strip()
+        return any(
+            name == b"authorization" and hmac.compare_digest(value, expected) for name, value in scope["headers"]
+        )
 
     async def _get(self, path: str, call: Call) -> None:
         if path == "/v1/models":
@@ -366,6 +381,7 @@ def main() -> None:
     parser.add_argument("--address", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=8000, help="TCP port; 0 takes a free one (default: 8000)")
     parser.add_argument("--delay-ms", type=float, default=40.0, help="time for each word, milliseconds (default: 40)")
+    parser.add_argument("--key-file", type=Path, help="file with the key that calls need; read for each of them")
     arguments = parser.parse_args()
     with socket.socket() as listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -375,7 +391,7 @@ def main() -> None:
             f"Example model server (not a model) on http://{arguments.address}:{listener.getsockname()[1]}",
             flush=True,
         )
-        application = ExampleServer(arguments.delay_ms / 1000)
+        application = ExampleServer(arguments.delay_ms / 1000, arguments.key_file)
         config = uvicorn.Config(
             application, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=2
         )
