@@ -40,7 +40,7 @@ from gateway.upstream.registry import BackendRegistry
 from identity.authority import Authority, AuthoritySettings, authority_dir, bundle_path
 from identity.bundle import TrustBundle, load_bundle
 from identity.federation import BundleEndpoint
-from identity.keys import SealedKeyManager
+from identity.keys import KeyManager, SealedKeyManager
 from identity.registry import Registry
 from identity.sealing import decode_seal_key, read_private, write_private
 
@@ -305,12 +305,26 @@ def open_authority(config: GatewayConfig, clock: Clock = system_clock) -> Author
             "identity.source is spire: identities and their certificates are SPIRE's business; use spire-server entry, "
             "and keep owner, team and state of each identity here with: govctl agent register"
         )
+    return Authority.open(
+        config.state_dir, config.trust_domain, authority_keys(config), clock, authority_settings(config)
+    )
+
+
+def authority_keys(config: GatewayConfig) -> KeyManager:
+    """Return where the authority's private keys are: sealed files, or Vault.
+
+    Raises:
+        ConfigError: the sealing key cannot be had.
+    """
+    if config.secrets.vault.keys.authority:
+        from gateway.secrets.vault.opening import open_transit  # noqa: PLC0415 - loaded only where it is used
+
+        return open_transit(config, "authority")
     try:
         key = secret_store(config).read(config.identity.seal_key)
     except UnavailableError as error:
         raise ConfigError(f"identity.seal_key: {error.detail}") from error
-    keys = SealedKeyManager(authority_dir(config.state_dir), decode_seal_key(key.reveal()))
-    return Authority.open(config.state_dir, config.trust_domain, keys, clock, authority_settings(config))
+    return SealedKeyManager(authority_dir(config.state_dir), decode_seal_key(key.reveal()))
 
 
 def authority_settings(config: GatewayConfig) -> AuthoritySettings:

@@ -17,12 +17,15 @@ from gateway.clock import NANOSECONDS, system_clock
 from gateway.config.model import GatewayConfig
 from gateway.errors import ConfigError, UnavailableError
 from gateway.secrets.opening import secret_store
-from identity.errors import SealError
+from identity.errors import KeyManagerError, SealError
 from identity.sealing import decode_seal_key, read_sealed, write_private, write_sealed
 
 KEY_FILE = "checkpoint.key"
 POST_QUANTUM_KEY_FILE = "checkpoint-mldsa.key"
 POST_QUANTUM_VERIFIER_FILE = "checkpoint-mldsa.vkey"
+CHECKPOINT_KEY = "checkpoint"
+"""Name of the key in Vault."""
+
 VERIFIER_FILE = "checkpoint.vkey"
 """The public key, beside the log for convenience; what an auditor trusts comes from elsewhere."""
 
@@ -36,23 +39,38 @@ def open_signers(config: GatewayConfig) -> tuple[list[NoteSigner], list[NoteSign
     try:
         seal_key = decode_seal_key(secret_store(config).read(config.identity.seal_key).reveal())
         path = config.audit_dir / KEY_FILE
-        _check_together(path, config.audit_tree, not path.exists())
-        TreeState(config.audit_tree).close()  # first, so that a key never stands alone after a kill
-        seed, made = _key(path, seal_key)
-        signers: list[NoteSigner] = [Ed25519Signer(config.audit_log, Ed25519PrivateKey.from_private_bytes(seed))]
+        if config.secrets.vault.keys.checkpoints:
+            key, made = _transit_key(config)
+        else:
+            _check_together(path, config.audit_tree, not path.exists())
+            TreeState(config.audit_tree).close()  # first, so that a key never stands alone after a kill
+            seed, made = _key(path, seal_key)
+            key = Ed25519PrivateKey.from_private_bytes(seed)
+        signers: list[NoteSigner] = [Ed25519Signer(config.audit_log, key)]
         fresh = signers[:1] if made else []
         _show(config.audit_dir / VERIFIER_FILE, signers[0].verifier_key)
         if config.audit.post_quantum:
             seed, made = _key(config.audit_dir / POST_QUANTUM_KEY_FILE, seal_key)
-            key = MLDSA44PrivateKey.from_seed_bytes(seed)
-            signers.append(MlDsa44Signer(config.audit_log, key, lambda: system_clock() // NANOSECONDS))
+            quantum_key = MLDSA44PrivateKey.from_seed_bytes(seed)
+            signers.append(MlDsa44Signer(config.audit_log, quantum_key, lambda: system_clock() // NANOSECONDS))
             fresh += signers[1:] if made else []
             _show(config.audit_dir / POST_QUANTUM_VERIFIER_FILE, signers[1].verifier_key)
     except UnavailableError as error:
         raise ConfigError(f"identity.seal_key seals the key of the audit log's checkpoints: {error.detail}") from error
-    except (SealError, OSError) as error:
+    except (SealError, KeyManagerError, OSError) as error:
         raise ConfigError(f"the key of the audit log's checkpoints: {error}") from error
     return signers, fresh
+
+
+def _transit_key(config: GatewayConfig) -> tuple[Ed25519PrivateKey, bool]:
+    """Return the log's key that Vault keeps, and whether it was made now: never for a log that has checkpoints."""
+    from gateway.secrets.vault.opening import open_transit  # noqa: PLC0415 - loaded only where it is used
+
+    new = not (config.audit_tree / CHECKPOINT).exists()
+    key, made = open_transit(config, "log").ed25519(CHECKPOINT_KEY, make=new)
+    if new:
+        TreeState(config.audit_tree).close()
+    return key, made
 
 
 def _key(path: Path, seal_key: bytes) -> tuple[bytes, bool]:

@@ -4,6 +4,8 @@ Who has it can sign a package, and no checkpoint. Its public half has to reach a
 """
 
 import secrets
+from collections.abc import Callable
+from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -13,7 +15,7 @@ from compliance.package.signing import public_pem
 from gateway.config.model import GatewayConfig
 from gateway.errors import ConfigError, UnavailableError
 from gateway.secrets.opening import secret_store
-from identity.errors import SealError
+from identity.errors import KeyManagerError, SealError
 from identity.sealing import decode_seal_key, read_sealed, write_private, write_sealed
 
 DIRECTORY = "evidence"
@@ -21,6 +23,12 @@ DIRECTORY = "evidence"
 
 KEY_FILE = "evidence.key"
 PUBLIC_FILE = "evidence.pem"
+
+EVIDENCE_KEY = "evidence"
+"""Name of the key in Vault."""
+
+Derive = Callable[[bytes], bytes]
+"""Derives a secret of 32 bytes for one purpose."""
 
 
 class EvidenceKey:
@@ -31,15 +39,14 @@ class EvidenceKey:
         made: whether it was drawn just now.
     """
 
-    def __init__(self, seed: bytes, *, made: bool) -> None:
-        self.private = Ed25519PrivateKey.from_private_bytes(seed)
+    def __init__(self, private: Ed25519PrivateKey, derive: Derive, *, made: bool) -> None:
+        self.private = private
         self.made = made
-        self._seed = seed
+        self._derive = derive
 
     def pseudonyms(self, question_digest: str) -> bytes:
         """Return what names are replaced with in packages of one question: no other package's pseudonyms match."""
-        info = f"govgateway evidence pseudonyms {question_digest}".encode()
-        return HKDF(SHA256(), 32, None, info).derive(self._seed)
+        return self._derive(f"govgateway evidence pseudonyms {question_digest}".encode())
 
 
 def open_evidence_key(config: GatewayConfig) -> EvidenceKey:
@@ -50,18 +57,41 @@ def open_evidence_key(config: GatewayConfig) -> EvidenceKey:
     """
     path = config.audit_dir / DIRECTORY / KEY_FILE
     try:
+        if config.secrets.vault.keys.evidence:
+            key = _transit_key(config)
+            _show(path, key)
+            return key
         seal_key = decode_seal_key(secret_store(config).read(config.identity.seal_key).reveal())
         made = not path.exists()
         if made:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             write_sealed(path, seal_key, secrets.token_bytes(32))
-        key = EvidenceKey(read_sealed(path, seal_key), made=made)
-        public = public_pem(key.private.public_key()).encode()
-        shown = path.with_name(PUBLIC_FILE)
-        if not shown.exists() or shown.read_bytes() != public:
-            write_private(shown, public)
+        seed = read_sealed(path, seal_key)
+        key = EvidenceKey(
+            Ed25519PrivateKey.from_private_bytes(seed),
+            lambda info: HKDF(SHA256(), 32, None, info).derive(seed),
+            made=made,
+        )
+        _show(path, key)
     except UnavailableError as error:
         raise ConfigError(f"identity.seal_key seals the key of evidence: {error.detail}") from error
-    except (SealError, OSError) as error:
+    except (SealError, KeyManagerError, OSError) as error:
         raise ConfigError(f"the key that signs evidence: {error}") from error
     return key
+
+
+def _transit_key(config: GatewayConfig) -> EvidenceKey:
+    from gateway.secrets.vault.opening import open_transit  # noqa: PLC0415 - loaded only where it is used
+
+    keys = open_transit(config, "log")
+    private, made = keys.ed25519(EVIDENCE_KEY, make=True)
+    return EvidenceKey(private, lambda info: keys.hmac(EVIDENCE_KEY, info), made=made)
+
+
+def _show(path: Path, key: EvidenceKey) -> None:
+    """Keep the public half beside the private one, for convenience."""
+    public = public_pem(key.private.public_key()).encode()
+    shown = path.with_name(PUBLIC_FILE)
+    if not shown.exists() or shown.read_bytes() != public:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        write_private(shown, public)

@@ -69,7 +69,7 @@ class MemoryKeyManager:
 
     def generate(self, key_id: str, key_type: str) -> PrivateKey:
         """See `KeyManager.generate`."""
-        _check_new(key_id, self.ids())
+        check_new_id(key_id, self.ids())
         self._keys[key_id] = key = new_private_key(key_type)
         return key
 
@@ -98,7 +98,7 @@ class SealedKeyManager:
 
     def generate(self, key_id: str, key_type: str) -> PrivateKey:
         """See `KeyManager.generate`."""
-        _check_new(key_id, self.ids())
+        check_new_id(key_id, self.ids())
         key = new_private_key(key_type)
         der = key.private_bytes(Encoding.DER, PrivateFormat.PKCS8, NoEncryption())
         try:
@@ -137,7 +137,7 @@ class SealedKeyManager:
         return frozenset(name for name in names if _KEY_ID.fullmatch(name))
 
     def _path(self, key_id: str) -> Path:
-        return self._directory / (_checked(key_id) + _SUFFIX)
+        return self._directory / (checked_id(key_id) + _SUFFIX)
 
 
 def new_private_key(key_type: str) -> PrivateKey:
@@ -154,12 +154,14 @@ def new_private_key(key_type: str) -> PrivateKey:
     return rsa.generate_private_key(65537, int(size))
 
 
-def _check_new(key_id: str, taken: frozenset[str]) -> None:
-    if _checked(key_id) in taken:
+def check_new_id(key_id: str, taken: frozenset[str]) -> None:
+    """Refuse an id that is none, or taken. Raises KeyManagerError."""
+    if checked_id(key_id) in taken:
         raise KeyManagerError(f"there is a key {key_id!r} already; a key is never overwritten")
 
 
-def _checked(key_id: str) -> str:
+def checked_id(key_id: str) -> str:
+    """Return an id of a key. Raises KeyManagerError where it is none."""
     if not _KEY_ID.fullmatch(key_id):
         raise KeyManagerError(f"{key_id!r} is no id of a key: use 1 to 64 of a-z, 0-9 and inner dashes")
     return key_id

@@ -4,17 +4,38 @@ from typing import Annotated
 
 import typer
 
-from gateway.app import open_authority
+from gateway.app import authority_keys, authority_settings, open_authority
 from gateway.cli.acting import ReasonOption, record
-from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, print_json, print_table, say, when
+from gateway.cli.output import DEFAULT_CONFIG, ConfigOption, JsonOption, fail, print_json, print_table, say, when
+from gateway.clock import system_clock
 from gateway.config import GatewayConfig, load_config
-from identity.authority import Authority, AuthorityEvent, AuthorityRecord, AuthorityView, Kind
+from identity.authority import (
+    Authority,
+    AuthorityEvent,
+    AuthorityRecord,
+    AuthorityView,
+    Kind,
+    create_trust_domain,
+)
 
 app = typer.Typer(help="What signs certificates and tokens: rotate, taint, revoke.", no_args_is_help=True)
 
 AuthorityArgument = Annotated[str, typer.Argument(metavar="AUTHORITY-ID", help="Subject key id (hexadecimal).")]
 
 _HOLDERS = "A running gateway acts on it within a second."
+
+
+@app.command()
+def create(config: ConfigOption = DEFAULT_CONFIG) -> None:
+    """Make root, signing authority and JWT key where there are none: in sealed files, or in Vault."""
+    loaded = load_config(config)
+    if loaded.identity.source == "spire":
+        fail("identity.source is spire: its authorities are SPIRE's business.")
+    keys, settings = authority_keys(loaded), authority_settings(loaded)
+    bundle = create_trust_domain(loaded.state_dir, loaded.trust_domain, keys, system_clock, settings)
+    fields = {"trust_domain": loaded.trust_domain, "authorities": len(bundle.authorities)}
+    record(loaded, "trust_domain.created", fields)
+    say(f"Trust domain {loaded.trust_domain}: root and signing authority made.")
 
 
 def _commands(kind: Kind, noun: str, help_text: str) -> None:

@@ -15,7 +15,6 @@ from gateway.errors import ConfigError
 from gateway.secrets.fetched import SecretSourceError
 from gateway.secrets.opening import secret_store
 from gateway.secrets.store import Secret
-from gateway.telemetry.logging import configure_logging
 from identity.authority import bundle_path, key_pem
 from identity.bundle import load_bundle
 from identity.errors import IdentityError
@@ -96,7 +95,6 @@ def doctor(
         ]
         say(setup_of(loaded, gateway_id, keys, bundle.to_pem().decode(), command).rstrip())
         return
-    configure_logging("error", "console")  # what is found is told below
     client = VaultClient(vault, OperatorProof(loaded), now=now)
     try:
         found = list(examine(loaded, client))

@@ -79,6 +79,27 @@ class VaultMount(Section):
     )
 
 
+class VaultKeys(Section):
+    """Private keys that Vault's Transit engine keeps, in place of sealed files."""
+
+    mount: str = Field("transit", pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]*$", description="Where the engine is mounted.")
+    prefix: str = Field(
+        "govgateway", pattern=r"^[a-z0-9]([a-z0-9-]{0,40}[a-z0-9])?$", description="Begins the names of the keys there."
+    )
+    authority: bool = Field(False, description="The keys of the trust domain: its authorities and JWT-SVIDs.")
+    checkpoints: bool = Field(False, description="The key that signs the audit log's checkpoints.")
+    evidence: bool = Field(False, description="The key that signs packages of evidence.")
+    sealed_content: bool = Field(False, description="The key that wraps the data keys of sealed content.")
+    cached_keys: int = Field(1000, ge=0, description="sealed_content: most data keys kept unwrapped in memory.")
+    cached_uses: int = Field(1000, ge=1, description="sealed_content: how often one is used from there.")
+    cached_seconds: float = Field(300.0, ge=0, description="sealed_content: how long one is kept there, seconds.")
+
+    @property
+    def used(self) -> bool:
+        """Whether any key is there."""
+        return self.authority or self.checkpoints or self.evidence or self.sealed_content
+
+
 class Vault(Section):
     """HashiCorp Vault or OpenBao, whose secrets are referred to as vault://MOUNT/PATH#FIELD."""
 
@@ -99,12 +120,19 @@ class Vault(Section):
         description="While Vault is away: how long after it was last confirmed a value may still be used, seconds. A "
         "lease that ends earlier ends earlier.",
     )
+    keys: VaultKeys = VaultKeys()
     unsafe_plaintext: bool = Field(
         False, description="Allow http:// to an address that is not loopback. Recorded in the audit log."
     )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.keys.used and not self.addresses:
+            raise ValueError("keys needs addresses")
+        if self.keys.used and self.login is not None and self.login.method in {"jwt", "cert"}:
+            raise ValueError(
+                "keys are needed before the gateway has an identity: log in by approle, kubernetes or token"
+            )
         if self.addresses and self.login is None:
             raise ValueError("addresses need login: how does the gateway prove who it is?")
         for address in self.addresses:
