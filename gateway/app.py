@@ -37,7 +37,7 @@ from gateway.secrets.store import SecretStore
 from gateway.upstream.balancer import Balancer
 from gateway.upstream.http1.client import Http1Client
 from gateway.upstream.registry import BackendRegistry
-from identity.authority import Authority, AuthoritySettings, authority_dir, bundle_path
+from identity.authority import Authority, AuthoritySettings, UpstreamAuthority, authority_dir, bundle_path
 from identity.bundle import TrustBundle, load_bundle
 from identity.federation import BundleEndpoint
 from identity.keys import KeyManager, SealedKeyManager
@@ -340,7 +340,18 @@ def authority_settings(config: GatewayConfig) -> AuthoritySettings:
         refresh_hint=chosen.refresh_hint_seconds,
         upstream_certificate=chosen.upstream_cert_file,
         upstream_key=chosen.upstream_key_file,
+        upstream=_upstream(config),
     )
+
+
+def _upstream(config: GatewayConfig) -> UpstreamAuthority | None:
+    path = config.identity.authority.upstream_vault
+    if not path:
+        return None
+    from gateway.secrets.vault.opening import open_vault  # noqa: PLC0415 - loaded only where it is used
+    from gateway.secrets.vault.pki import VaultUpstream  # noqa: PLC0415 - as above
+
+    return VaultUpstream(open_vault(config), path)
 
 
 def trust_bundles(config: GatewayConfig) -> dict[str, TrustBundle]:

@@ -59,6 +59,13 @@ def make_intermediate(
     return builder.sign(issuer_key, _digest(issuer_key))
 
 
+def signing_request(domain: TrustDomain, key: PrivateKey) -> x509.CertificateSigningRequest:
+    """Return the request for an intermediate like that of `make_intermediate`, to be signed elsewhere."""
+    names = x509.SubjectAlternativeName([x509.UniformResourceIdentifier(str(domain.id("")))])
+    builder = x509.CertificateSigningRequestBuilder().subject_name(_name(domain, "signing", key.public_key()))
+    return builder.add_extension(names, critical=False).sign(key, _digest(key))
+
+
 def make_leaf(
     spiffe_id: SpiffeId,
     public_key: CertificatePublicKeyTypes,

@@ -240,11 +240,18 @@ class AuthorityConfig(Section):
         None, description="PEM file of an authority that signs ours, with those above it, its root last."
     )
     upstream_key_file: Path | None = Field(None, description="PEM file of that authority's key, mode 0600.")
+    upstream_vault: str = Field(
+        "",
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._/-]*)?$",
+        description="Path of Vault's PKI engine that signs ours instead, for instance pki/root/sign-intermediate.",
+    )
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if (self.upstream_cert_file is None) != (self.upstream_key_file is None):
             raise ValueError("upstream_cert_file and upstream_key_file go together")
+        if self.upstream_vault and self.upstream_cert_file is not None:
+            raise ValueError("there is one upstream authority: files, or upstream_vault")
         return self
 
 
@@ -470,6 +477,12 @@ class GatewayConfig(Section):
 
     @model_validator(mode="after")
     def _check_secrets(self) -> Self:
+        login = self.secrets.vault.login
+        if self.identity.authority.upstream_vault and (login is None or login.method in {"jwt", "cert"}):
+            raise ValueError(
+                "identity.authority.upstream_vault is asked before the gateway has an identity: secrets.vault needs a "
+                "login by approle, kubernetes or token"
+            )
         exchanges = {exchange.name for exchange in self.secrets.exchanges}
         for backend in self.backends:
             for reference in (backend.credential, backend.client_certificate):

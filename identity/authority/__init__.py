@@ -8,7 +8,7 @@ by which authorities follow each other, `store` how that survives a process kill
 from identity.authority.authority import Authority
 from identity.authority.creation import create_trust_domain
 from identity.authority.issued import AuthorityEvent, AuthorityRecord, AuthorityView, IssuedJwt, IssuedSvid
-from identity.authority.settings import AuthoritySettings
+from identity.authority.settings import AuthoritySettings, UpstreamAuthority
 from identity.authority.signer import (
     DEFAULT_JWT_TTL_SECONDS,
     DEFAULT_TTL_SECONDS,
@@ -32,6 +32,7 @@ __all__ = [
     "IssuedJwt",
     "IssuedSvid",
     "Kind",
+    "UpstreamAuthority",
     "authority_dir",
     "bundle_path",
     "create_trust_domain",

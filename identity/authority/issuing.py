@@ -1,6 +1,7 @@
 """Makes new authorities: roots, signing authorities below our own root or an upstream one, and JWT keys."""
 
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,10 +11,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
 
 from identity.authority.lifecycle import Slot
-from identity.authority.settings import AuthoritySettings
+from identity.authority.settings import AuthoritySettings, UpstreamAuthority
 from identity.authority.state import Root
 from identity.bundle import TrustBundle
-from identity.ca import key_id_of, make_intermediate, make_leaf, make_root
+from identity.ca import key_id_of, make_intermediate, make_leaf, make_root, signing_request
 from identity.errors import AuthorityError, KeyManagerError, SealError, SvidError
 from identity.keys import KeyManager, PrivateKey
 from identity.sealing import read_private
@@ -114,7 +115,41 @@ def new_signing_authority(
         timedelta(seconds=settings.signing_lifetime),
         above=issuer.chain,
     )
-    _try(domain, certificate, key, issuer, now)
+    _try(domain, certificate, key, issuer.chain, issuer.root, now)
+    return _prepared(certificate, issuer.chain, issuer.root, key_id, settings, now)
+
+
+def signing_authority_from_above(
+    domain: TrustDomain, upstream: UpstreamAuthority, keys: KeyManager, now: int, settings: AuthoritySettings
+) -> tuple[Slot, Root]:
+    """Make a signing authority, have it signed elsewhere and try it; return it with the root that it is below.
+
+    Raises:
+        AuthorityError: it is not signed, or what it signs would not verify.
+        KeyManagerError, SealError: its key cannot be made.
+    """
+    key_id = f"x509-{secrets.token_hex(8)}"
+    key = keys.generate(key_id, settings.signing_key_type)
+    certificate, *above = upstream.sign(signing_request(domain, key), settings.signing_lifetime)
+    if certificate.public_key() != key.public_key() or not above:
+        raise AuthorityError(
+            "the upstream authority signed something else than what it was asked to, or left out its root"
+        )
+    if above[-1].subject != above[-1].issuer:
+        raise AuthorityError("the chain of the upstream authority does not end in a root")
+    root, chain = Root(subject_key_id(above[-1]), _pem(above[-1])), tuple(above[:-1])
+    _try(domain, certificate, key, chain, root, now)
+    return _prepared(certificate, chain, root, key_id, settings, now), root
+
+
+def _prepared(
+    certificate: x509.Certificate,
+    chain: Sequence[x509.Certificate],
+    root: Root,
+    key_id: str,
+    settings: AuthoritySettings,
+    now: int,
+) -> Slot:
     return Slot(
         authority_id=subject_key_id(certificate),
         state="prepared",
@@ -123,8 +158,8 @@ def new_signing_authority(
         prepared_at=now,
         key_id=key_id,
         key_type=settings.signing_key_type,
-        material="".join(_pem(each) for each in (certificate, *issuer.chain)),
-        root_id=issuer.root.root_id,
+        material="".join(_pem(each) for each in (certificate, *chain)),
+        root_id=root.root_id,
     )
 
 
@@ -166,16 +201,23 @@ def own_key(keys: KeyManager, slot: Slot, public_key: object) -> PrivateKey:
     return key
 
 
-def _try(domain: TrustDomain, certificate: x509.Certificate, key: PrivateKey, issuer: Issuer, now: int) -> None:
+def _try(
+    domain: TrustDomain,
+    certificate: x509.Certificate,
+    key: PrivateKey,
+    above: Sequence[x509.Certificate],
+    top: Root,
+    now: int,
+) -> None:
     probe = ec.generate_private_key(ec.SECP256R1()).public_key()
     leaf = make_leaf(domain.id("/probe"), probe, certificate, key, _at(now), certificate.not_valid_after_utc)
-    chain = [each.public_bytes(Encoding.DER) for each in (leaf, certificate, *issuer.chain)]
-    root = x509.load_pem_x509_certificate(issuer.root.certificate.encode()).public_bytes(Encoding.DER)
+    chain = [each.public_bytes(Encoding.DER) for each in (leaf, certificate, *above)]
+    root = x509.load_pem_x509_certificate(top.certificate.encode()).public_bytes(Encoding.DER)
     try:
         verify_peer(chain, {domain.name: TrustBundle(domain.name, (root,))}, now)
     except SvidError as error:
         raise AuthorityError(
-            f"what a signing authority below {issuer.certificate.subject.rfc4514_string()} signs does not verify: "
+            f"what a signing authority below {certificate.issuer.rfc4514_string()} signs does not verify: "
             f"{error}; its root must be in date and allow two signing authorities below it"
         ) from error
 

@@ -10,6 +10,7 @@ from identity.authority.issuing import (
     new_root,
     new_signing_authority,
     own_issuer,
+    signing_authority_from_above,
     upstream_issuer,
 )
 from identity.authority.lifecycle import Slot, Step
@@ -77,10 +78,9 @@ class Rotation:
                 raise AuthorityError("JWT authorities have no root")
             slot = new_jwt_key(self._keys, now, self._settings)
         else:
-            issuer = self._issuer(state, now, anew=new_root)
-            slot = new_signing_authority(self._domain, issuer, self._keys, now, self._settings)
-            if state.root(issuer.root.root_id) is None:
-                state = replace(state, roots=(*state.roots, issuer.root))
+            slot, root = self._signing_authority(state, now, anew=new_root)
+            if state.root(root.root_id) is None:
+                state = replace(state, roots=(*state.roots, root))
         state = state.with_slots(kind, lifecycle.prepare(state.slots(kind), slot))
         return state, (AuthorityEvent(kind, "prepared", slot.authority_id),)
 
@@ -152,7 +152,17 @@ class Rotation:
 
     @property
     def _upstream(self) -> bool:
-        return self._settings.upstream_certificate is not None
+        return self._settings.upstream_certificate is not None or self._settings.upstream is not None
+
+    def _signing_authority(self, state: AuthorityState, now: int, *, anew: bool) -> tuple[Slot, Root]:
+        """Return the next signing authority and the root that it is below."""
+        upstream = self._settings.upstream
+        if upstream is not None:
+            if anew:
+                raise AuthorityError("the root is that of the upstream authority; another one is made there")
+            return signing_authority_from_above(self._domain, upstream, self._keys, now, self._settings)
+        issuer = self._issuer(state, now, anew=anew)
+        return new_signing_authority(self._domain, issuer, self._keys, now, self._settings), issuer.root
 
     def _issuer(self, state: AuthorityState, now: int, *, anew: bool) -> Issuer:
         certificate, key = self._settings.upstream_certificate, self._settings.upstream_key

@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
+
+from cryptography import x509
 
 from identity.bundle import DEFAULT_REFRESH_HINT
 from identity.errors import AuthorityError
@@ -12,6 +15,25 @@ DAY = 86_400
 
 MIN_LIFETIME = 60
 """Shortest life of an authority (seconds); less leaves no time between its preparation and its end."""
+
+
+class UpstreamAuthority(Protocol):
+    """An authority above ours that signs elsewhere, such as Vault's PKI engine."""
+
+    def sign(self, request: x509.CertificateSigningRequest, seconds: int) -> tuple[x509.Certificate, ...]:
+        """Sign our signing authority.
+
+        Args:
+            request: its key, name and SPIFFE ID; it may sign leaves and nothing deeper.
+            seconds: how long it is to live.
+
+        Returns:
+            Its certificate, then those above it, the root last.
+
+        Raises:
+            AuthorityError: it is not signed.
+        """
+        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +60,7 @@ class AuthoritySettings:
         upstream_certificate: PEM file of an authority that signs ours, with all those above it, its root last. No
             root is ever made then.
         upstream_key: PEM file of its private key, readable by its owner alone.
+        upstream: signs our signing authority elsewhere; in place of those two files.
 
     Raises:
         AuthorityError: a value is out of bounds.
@@ -52,6 +75,7 @@ class AuthoritySettings:
     refresh_hint: int = DEFAULT_REFRESH_HINT
     upstream_certificate: Path | None = None
     upstream_key: Path | None = None
+    upstream: UpstreamAuthority | None = None
 
     def __post_init__(self) -> None:
         for name in ("root_lifetime", "signing_lifetime", "jwt_key_lifetime"):
@@ -64,3 +88,5 @@ class AuthoritySettings:
                 raise AuthorityError(f"{name} {getattr(self, name)!r} is none of {', '.join(KEY_TYPES)}")
         if (self.upstream_certificate is None) != (self.upstream_key is None):
             raise AuthorityError("an upstream authority has both a certificate and a key; name both files or neither")
+        if self.upstream is not None and self.upstream_certificate is not None:
+            raise AuthorityError("there is one upstream authority: files, or one that signs elsewhere")

@@ -218,3 +218,46 @@ def test_keys_in_vault_need_a_login_that_works_before_the_gateway_has_an_identit
     for method in ({"method": "jwt", "role": "x"}, {"method": "cert"}):
         with pytest.raises(ValueError, match="approle, kubernetes or token"):
             Vault.model_validate({"addresses": ["https://127.0.0.1:1"], "login": method, "keys": {"authority": True}})
+
+
+def test_the_pki_engine_signs_our_authority_and_its_root_is_the_trust_domains(bao, tmp_path):
+    pem = bao.pki("gateway.test", mount="ca")
+    bao.policy("ca", 'path "ca/root/sign-intermediate" { capabilities = ["update"] }\n' + RULES)
+    role_id, secret_id = bao.approle("ca", ["ca"], "10m")
+    with FaultyBackend() as backend:
+        running = RunningGateway(tmp_path / "home", backend.url, [MODEL], trust_domain="gateway.test")
+        shutil.rmtree(running.directory / "state" / "authority")
+        for name, value in (("role_id", role_id), ("secret_id", secret_id)):
+            file = running.directory / name
+            file.touch(0o600)
+            file.write_text(value)
+        running.edit_config(
+            {
+                "identity": {"authority": {"upstream_vault": "ca/root/sign-intermediate"}},
+                "secrets": {
+                    "vault": {
+                        "addresses": [bao.address],
+                        "ca_file": str(bao.ca_file),
+                        "login": {"method": "approle", "role_id": "file:role_id", "secret_id": "file:secret_id"},
+                    }
+                },
+            }
+        )
+        govctl(running.directory, "authority", "create")
+        running.start()
+        try:
+            agent = running.register("agent/caller")
+            with plain(running, agent) as client:
+                assert client.post("/v1/chat/completions", json=chat(MODEL)).status_code == 200
+            [root] = x509.load_pem_x509_certificates((agent.directory / "bundle.pem").read_bytes())
+            assert root == x509.load_pem_x509_certificate(pem.encode())
+            chain = x509.load_pem_x509_certificates((agent.directory / "svid.pem").read_bytes())
+            for lower, upper in pairwise((*chain, root)):
+                lower.verify_directly_issued_by(upper)
+            govctl(running.directory, "authority", "x509", "prepare", "--reason", "a test")
+            refused = govctl(
+                running.directory, "authority", "x509", "prepare", "--new-root", "--reason", "x", check=False
+            )
+            assert "upstream authority" in refused.stderr
+        finally:
+            running.end()
