@@ -13,7 +13,7 @@ from gateway.clock import Clock, system_clock
 from gateway.config import GatewayConfig
 from gateway.errors import ConfigError, UnavailableError
 from gateway.secrets.opening import secret_store
-from identity.errors import SealError
+from identity.errors import KeyManagerError, SealError
 from identity.sealing import decode_seal_key
 
 Record = Callable[[str, dict[str, Any]], object]
@@ -26,16 +26,30 @@ def open_sealer(config: GatewayConfig, clock: Clock = system_clock) -> Sealer:
         ConfigError: the key cannot be had.
         SealingUnavailableError: the store cannot be opened.
     """
-    key = _key(config)
     store = SqlContentStore(open_sqlite(config.audit_dir / DIRECTORY), config.audit_log)
-    return Sealer(store, EmbeddedKeyWrapper(key, "content"), subkey(key, "pseudonyms"), clock)
+    keys = config.secrets.vault.keys
+    if keys.sealed_content:
+        from gateway.secrets.vault.opening import open_vault  # noqa: PLC0415 - loaded only where it is used
+        from gateway.secrets.vault.wrapping import TransitWrapper  # noqa: PLC0415 - as above
+
+        wrapper = TransitWrapper(open_vault(config), keys.mount, f"{keys.prefix}.content.wrap")
+        return Sealer(
+            store,
+            wrapper,
+            _subkey(config, "pseudonyms"),
+            clock,
+            remember_seconds=keys.cached_seconds,
+            remember_keys=keys.cached_keys,
+            remember_uses=keys.cached_uses,
+        )
+    return Sealer(store, EmbeddedKeyWrapper(_key(config), "content"), _subkey(config, "pseudonyms"), clock)
 
 
 def open_access(config: GatewayConfig, record: Record, clock: Clock = system_clock) -> ContentAccess:
     """Return the door to sealed content, as the configuration guards it. Raises as `open_sealer`."""
     section = config.audit.sealing
     rules = AccessRules(tuple(section.readers), tuple(section.approvers), section.two_people, section.request_seconds)
-    return ContentAccess(open_sealer(config, clock), rules, record, subkey(_key(config), "requests"), clock)
+    return ContentAccess(open_sealer(config, clock), rules, record, _subkey(config, "requests"), clock)
 
 
 def open_erasure(
@@ -54,6 +68,20 @@ def open_erasure(
         return ""
 
     return Erasure(open_sealer(config, clock), record, clock, held, config.audit.sealing.backups)
+
+
+def _subkey(config: GatewayConfig, purpose: str) -> bytes:
+    """Return a key for one purpose beside the wrapping one."""
+    if not config.secrets.vault.keys.sealed_content:
+        return subkey(_key(config), purpose)
+    from gateway.secrets.vault.opening import open_transit  # noqa: PLC0415 - loaded only where it is used
+
+    try:
+        keys = open_transit(config, "content")
+        keys.ed25519("derive", make=True)
+        return keys.hmac("derive", f"govgateway sealed content v1: {purpose}".encode())
+    except KeyManagerError as error:
+        raise ConfigError(f"secrets.vault.keys.sealed_content: {error}") from error
 
 
 def _key(config: GatewayConfig) -> bytes:

@@ -28,7 +28,9 @@ class SecretReleased(Record):
     principal: Principal
     secret: Name = Field(description="The reference without its field.")
     lease: Name = Field(description="Name of the lease in Vault.")
-    cause: Literal["revoked", "idle"] = Field(description="The agent lost its standing, or nobody used it and nothing names it any more.")
+    cause: Literal["revoked", "idle"] = Field(
+        description="The agent lost its standing, or nobody used it and nothing names it any more."
+    )
 
 
 class SecretChanged(Record):

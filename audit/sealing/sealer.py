@@ -7,7 +7,7 @@ thread of its own.
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from audit.event_id import uuid7
@@ -24,7 +24,16 @@ from audit.sealing.store import ContentStore, DataKey, Scope, StoredItem
 from audit.sealing.wrapping import KEY_BYTES, KeyWrapper
 
 _ATTEMPTS = 3
-_CACHED_KEYS = 1024
+
+
+@dataclass(slots=True)
+class _Known:
+    """An unwrapped data key in memory, until then (monotonic seconds)."""
+
+    until: float
+    key_id: str
+    value: bytes = field(repr=False)
+    uses: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +64,8 @@ class Sealer:
         pseudonym_key: 32 bytes; whoever holds them can search for a subject.
         clock: UNIX time in nanoseconds.
         remember_seconds: how long an unwrapped data key stays in memory, at most.
+        remember_keys: how many of them do, at most.
+        remember_uses: how often one is used from there, at most.
     """
 
     def __init__(
@@ -65,6 +76,8 @@ class Sealer:
         clock: Callable[[], int],
         *,
         remember_seconds: float = 60.0,
+        remember_keys: int = 1024,
+        remember_uses: int = 1_000_000,
     ) -> None:
         if len(pseudonym_key) != KEY_BYTES:
             raise ValueError(f"the pseudonym key has {KEY_BYTES} bytes")
@@ -73,7 +86,9 @@ class Sealer:
         self._pseudonym_key = pseudonym_key
         self._clock = clock
         self._remember = remember_seconds
-        self._known: dict[Scope, tuple[float, str, bytes]] = {}
+        self._most_keys = remember_keys
+        self._most_uses = remember_uses
+        self._known: dict[Scope, _Known] = {}
 
     def scope(self, kind: ScopeKind, name: str) -> Scope:
         """Return the scope of a data subject or case named in clear.
@@ -130,7 +145,7 @@ class Sealer:
                 raise SealBrokenError(f"the key {key_id} of the {part} of {event_id} is missing from the store")
         place = Place(self.store.log, item.event_id, item.part, item.subject, item.key_ids)
         # Unwrapped anew each time: a key that was destroyed a moment ago opens nothing from memory.
-        data_keys = [self._unwrap(keys[key_id]) for key_id in item.key_ids]
+        data_keys = self._unwrapped([keys[key_id] for key_id in item.key_ids])
         return item, unseal(data_keys, place, SealedItem(item.seed, item.blob, item.commitment))
 
     def _sealed(self, content: Content) -> StoredItem:
@@ -168,27 +183,34 @@ class Sealer:
         self._forget(now)
         known = self._known.get(scope)
         if known is not None:
-            return known[1], known[2]
+            known.uses += 1
+            if known.uses >= self._most_uses:
+                del self._known[scope]
+            return known.key_id, known.value
         key = self.store.live_key(scope)
         if key is None:
             made, key_id = secrets.token_bytes(KEY_BYTES), uuid7()
             wrapped = self._wrapper.wrap(made, _context(self.store.log, key_id, scope))
             key = self.store.add_key(scope, key_id, wrapped, self._wrapper.name, self._clock())
-        value = self._unwrap(key)
-        self._known[scope] = (now + self._remember, key.key_id, value)
+        [value] = self._unwrapped([key])
+        if self._most_keys and self._most_uses > 1:
+            self._known[scope] = _Known(now + self._remember, key.key_id, value)
         return key.key_id, value
 
-    def _unwrap(self, key: DataKey) -> bytes:
-        value = self._wrapper.unwrap(key.wrapped, _context(self.store.log, key.key_id, key.scope))
-        if len(value) != KEY_BYTES:
-            raise SealBrokenError(f"the data key {key.key_id} has {len(value)} bytes")
-        return value
+    def _unwrapped(self, keys: Sequence[DataKey]) -> list[bytes]:
+        values = self._wrapper.unwrap_all(
+            [(key.wrapped, _context(self.store.log, key.key_id, key.scope)) for key in keys]
+        )
+        for key, value in zip(keys, values, strict=True):
+            if len(value) != KEY_BYTES:
+                raise SealBrokenError(f"the data key {key.key_id} has {len(value)} bytes")
+        return values
 
     def _forget(self, now: float) -> None:
-        if len(self._known) >= _CACHED_KEYS:
-            self._known.clear()
         # In the order in which they were learnt, so the first that is still good ends the search.
-        while self._known and next(iter(self._known.values()))[0] < now:
+        while self._known and next(iter(self._known.values())).until < now:
+            del self._known[next(iter(self._known))]
+        while len(self._known) >= max(1, self._most_keys):
             del self._known[next(iter(self._known))]
 
 

@@ -1,6 +1,7 @@
 """Wraps data keys under a key that lies elsewhere: one small Protocol, and the embedded implementation."""
 
 import secrets
+from collections.abc import Sequence
 from typing import Protocol
 
 from cryptography.exceptions import InvalidTag
@@ -41,6 +42,9 @@ class KeyWrapper(Protocol):
             SealingUnavailableError: the wrapping key is out of reach.
         """
 
+    def unwrap_all(self, wrapped: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+        """Return the keys of pairs of a wrapped key and its context, at once. Raises as `unwrap`, for all or none."""
+
 
 class EmbeddedKeyWrapper:
     """Wraps with AES-256-GCM under a key handed in, bound to one purpose (a `KeyWrapper`).
@@ -74,6 +78,10 @@ class EmbeddedKeyWrapper:
             raise SealBrokenError(
                 "a wrapped key does not open: the wrapping key is another one, or the content store was changed"
             ) from None
+
+    def unwrap_all(self, wrapped: Sequence[tuple[bytes, bytes]]) -> list[bytes]:
+        """See `KeyWrapper.unwrap_all`."""
+        return [self.unwrap(each, context) for each, context in wrapped]
 
 
 def subkey(key: bytes, purpose: str) -> bytes:

@@ -36,9 +36,11 @@ class SecretSourceError(Exception):
         code: of the answer to the caller: `secret_unavailable` (the store is away, ask again later), `secret_denied`
             (it refuses), `secret_missing` (nothing is there) or `secret_unusable` (what is there cannot be used).
         remedy: what the operator does about it.
+        refused_input: it was not the right to ask that was refused, but what was asked.
     """
 
-    def __init__(self, detail: str, code: str, remedy: str = "") -> None:
+    def __init__(self, detail: str, code: str, remedy: str = "", *, refused_input: bool = False) -> None:
         super().__init__(detail)
+        self.refused_input = refused_input
         self.code = code
         self.remedy = remedy

@@ -2,9 +2,12 @@
 
 import json
 import shutil
+import time
 from base64 import b64decode
 from collections.abc import Iterator
 from itertools import count, pairwise
+from pathlib import Path
+from typing import Any
 
 import jwt
 import pytest
@@ -14,6 +17,8 @@ from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
+from audit.event_id import uuid7
+from audit.sealing import Content, SealBrokenError, Sealer, SealingUnavailableError, SqlContentStore, open_sqlite
 from gateway.config import load_config
 from gateway.config.vault import Vault
 from gateway.evidence_key import open_evidence_key
@@ -21,6 +26,7 @@ from gateway.secrets.reference_store import ReferenceStore
 from gateway.secrets.store import Secret
 from gateway.secrets.vault.client import VaultClient
 from gateway.secrets.vault.transit import TransitKeys
+from gateway.secrets.vault.wrapping import TransitWrapper
 from identity.errors import KeyManagerError
 from identity.keys import KEY_TYPES
 from tests.support.calls import chat, eventually, plain
@@ -261,3 +267,77 @@ def test_the_pki_engine_signs_our_authority_and_its_root_is_the_trust_domains(ba
             assert "upstream authority" in refused.stderr
         finally:
             running.end()
+
+
+def sealing(
+    bao: OpenBao, directory: Path, monkeypatch: pytest.MonkeyPatch, **bounds: Any
+) -> tuple[Sealer, VaultClient]:
+    """A sealer whose data keys OpenBao wraps."""
+    monkeypatch.setenv("GOVGATEWAY_TEST_VAULT_TOKEN", bao.token(["keys"], "10m"))
+    login = {"method": "token", "token": "env:GOVGATEWAY_TEST_VAULT_TOKEN"}
+    settings = {"addresses": [bao.address], "ca_file": bao.ca_file, "login": login, "timeout_seconds": 5}
+    client = VaultClient(Vault.model_validate(settings), Local())
+    store = SqlContentStore(open_sqlite(directory), "example.org/audit")
+    wrapper = TransitWrapper(client, "transit", f"wrap{next(NUMBERS)}")
+    return Sealer(store, wrapper, b"p" * 32, time.time_ns, **bounds), client
+
+
+def content(number: int, subject: str = "ada", case: str = "") -> Content:
+    return Content(str(uuid7()), "request", subject, case, b"canary-content-%d" % number)
+
+
+def trips(bao: OpenBao) -> int:
+    """How often a Transit key was used."""
+    return sum('"path":"transit/encrypt' in line or '"path":"transit/decrypt' in line for line in requests_of(bao))
+
+
+def requests_of(bao: OpenBao) -> list[str]:
+    return [line for line in bao.audit_log.read_text().splitlines() if '"type":"request"' in line]
+
+
+def test_sealed_content_costs_no_round_trip_once_its_key_is_known(bao, tmp_path, monkeypatch):
+    sealer, client = sealing(bao, tmp_path, monkeypatch)
+    first = content(0, case="c-1")
+    sealer.seal([first])
+    before = trips(bao)
+    for number in range(1, 20):
+        sealer.seal([content(number, case="c-1")])
+    assert trips(bao) == before
+    _, opened = sealer.open(first.event_id, "request")
+    assert opened.content == first.data
+    assert trips(bao) == before + 1  # the keys of subject and case in one batch, and never from memory
+    client.close()
+
+
+def test_what_is_remembered_is_bounded_in_number_uses_and_age(bao, tmp_path, monkeypatch):
+    for name, bounds in {
+        "uses": {"remember_uses": 3},
+        "keys": {"remember_keys": 1},
+        "age": {"remember_seconds": 0.0},
+    }.items():
+        sealer, client = sealing(bao, tmp_path / name, monkeypatch, **bounds)
+        sealer.seal([content(0)])
+        sealer.seal([content(1, "grace")])
+        before = trips(bao)
+        for number in range(2, 8):
+            sealer.seal([content(number, ("ada", "grace")[number % 2])])
+        assert trips(bao) - before >= 2, name
+        client.close()
+
+
+def test_another_context_does_not_open_and_a_sealed_vault_is_no_broken_seal(bao, tmp_path, monkeypatch):
+    sealer, client = sealing(bao, tmp_path, monkeypatch)
+    wrapper = sealer._wrapper
+    wrapped = wrapper.wrap(b"k" * 32, b"one")
+    assert wrapper.unwrap(wrapped, b"one") == b"k" * 32
+    for broken, context in ((wrapped, b"two"), (wrapped[:-4] + b"AAAA", b"one"), (b"\x01" + wrapped[1:], b"one")):
+        with pytest.raises(SealBrokenError):
+            wrapper.unwrap(broken, context)
+    item = content(0)
+    sealer.seal([item])
+    bao.seal()
+    with pytest.raises(SealingUnavailableError, match="sealed"):
+        sealer.open(item.event_id, "request")
+    bao.unseal()
+    assert sealer.open(item.event_id, "request")[1].content == item.data
+    client.close()

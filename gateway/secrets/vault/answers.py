@@ -79,6 +79,7 @@ def refusal_of(place: VaultPlace | None, what: str, error: Exception) -> SecretS
                 f"{what}: Vault does not take the request ({said or 'invalid request'})",
                 "secret_denied",
                 "govctl secret doctor tells what is wrong.",
+                refused_input=True,
             )
         case hvac.exceptions.VaultDown():
             raise AwayError(f"it is sealed or has no leader ({said or 'status 503'})") from error
