@@ -141,7 +141,7 @@ def gateway(bao: OpenBao, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     with FaultyBackend() as backend:
         running = RunningGateway(tmp_path_factory.mktemp("gateway") / "home", backend.url, [MODEL])
         shutil.rmtree(running.directory / "state" / "authority")
-        shown = bao.approle("gateway", ["keys"], "10m")
+        shown = bao.approle("gateway", ["gateway"], "10m")
         for name, value in zip(("role_id", "secret_id"), shown, strict=True):
             file = running.directory / name
             file.touch(0o600)
@@ -158,6 +158,8 @@ def gateway(bao: OpenBao, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
                 }
             }
         )
+        printed = govctl(running.directory, "secret", "doctor", "--print-policy").stdout
+        bao.policy("gateway", printed)  # what the gateway says it needs is enough, and all that it gets
         govctl(running.directory, "authority", "create")
         running.start()
         yield running

@@ -46,10 +46,30 @@ def capabilities_of(config: GatewayConfig) -> dict[str, str]:
     return {**needed, **dict(_OWN)}
 
 
+def rules_of_keys(config: GatewayConfig) -> list[tuple[str, str]]:
+    """Return the paths of the keys that Vault keeps for a configuration, each with its capabilities."""
+    keys = config.secrets.vault.keys
+    if not keys.used:
+        return []
+    own = f"{keys.prefix}.*"
+    rules = [
+        ("keys", '"list"'),
+        (f"keys/{own}", '"create", "read", "update", "delete"'),
+        (f"sign/{own}", '"update"'),
+        (f"hmac/{own}", '"update"'),
+    ]
+    if keys.sealed_content:
+        wrapping = f"{keys.prefix}.content.*"
+        rules += [(f"encrypt/{wrapping}", '"create", "update"'), (f"decrypt/{wrapping}", '"update"')]
+    return [(f"{keys.mount}/{path}", capabilities) for path, capabilities in rules]
+
+
 def policy_of(config: GatewayConfig) -> str:
     """Return the policy, in Vault's own language."""
-    lines = [f'path "{path}" {{ capabilities = ["{capability}"] }}' for path, capability in _sorted(config)]
-    return "\n".join(lines) + "\n"
+    rules = [(path, f'"{capability}"') for path, capability in _sorted(config)] + rules_of_keys(config)
+    if config.identity.authority.upstream_vault:
+        rules.append((config.identity.authority.upstream_vault, '"update"'))
+    return "".join(f'path "{path}" {{ capabilities = [{capabilities}] }}\n' for path, capabilities in rules)
 
 
 def setup_of(config: GatewayConfig, gateway_id: str, jwt_keys: Sequence[str], roots: str, command: str = "bao") -> str:
