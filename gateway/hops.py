@@ -11,7 +11,7 @@ from gateway.config.model import GatewayConfig
 from gateway.errors import UnavailableError
 from gateway.secrets.opening import secret_store
 
-Carries = Literal["calls", "administration", "records", "identities", "policies", "digests", "metrics"]
+Carries = Literal["calls", "administration", "records", "identities", "policies", "digests", "metrics", "secrets"]
 
 _VERIFYING_SSL_MODES = frozenset({"verify-ca", "verify-full"})
 
@@ -33,7 +33,7 @@ def _hops(config: GatewayConfig) -> Iterator[dict[str, Any]]:
     if config.identity.workload_api.socket is not None:
         yield _hop("identity.workload_api", "identities", "unix:")
     for backend in config.backends:
-        mutual = backend.client_cert_file is not None
+        mutual = backend.client_cert_file is not None or bool(backend.client_certificate)
         yield _hop(f"backend:{backend.name}", "calls", _address(str(backend.url)), mutual=mutual)
     if config.policy.bundle.url:
         mutual = bool(config.policy.bundle.server_id)
@@ -50,7 +50,17 @@ def _hops(config: GatewayConfig) -> Iterator[dict[str, Any]]:
         yield _hop(f"identity.kubernetes:{cluster.name}", "identities", _address(str(cluster.api_url)))
     for issuer in (*attestation.oidc, *config.identity.delegation.persons):
         yield _hop(f"identity.oidc:{issuer.name}", "identities", _address(issuer.url))
+    yield from _secret_hops(config)
     yield from _audit_hops(config)
+
+
+def _secret_hops(config: GatewayConfig) -> Iterator[dict[str, Any]]:
+    vault = config.secrets.vault
+    mutual = vault.login is not None and vault.login.method == "cert"
+    for address in vault.addresses:
+        yield _hop(f"secrets.vault:{address}", "secrets", _address(address), mutual=mutual)
+    for exchange in config.secrets.exchanges:
+        yield _hop(f"secrets.exchange:{exchange.name}", "secrets", _address(exchange.url or f"https://{exchange.kind}"))
 
 
 def _audit_hops(config: GatewayConfig) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Collection, Mapping
+from concurrent.futures import CancelledError
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from gateway.secrets.opening import secret_store
 from gateway.secrets.reference_store import unusable_reference
 from gateway.secrets.store import Secret
 from gateway.secrets.vault.places import parse_place
+from identity.errors import IdentityError
 
 if TYPE_CHECKING:
     from gateway.secrets.sources import FetchedSources
@@ -50,7 +52,10 @@ class GatewayProof:
                 "Log in to Vault by cert.",
             )
         claims = {"iss": self._issuer} if self._issuer else {}
-        issued = identity.authority.issue_jwt_svid(identity.gateway_id, (audience,), SVID_SECONDS, claims)
+        try:
+            issued = identity.authority.issue_jwt_svid(identity.gateway_id, (audience,), SVID_SECONDS, claims)
+        except IdentityError as error:
+            raise SecretSourceError(f"no JWT-SVID can be issued: {error}", "secret_unavailable") from error
         gateway = str(identity.gateway_id)
         try:
             self._audit.append(
@@ -71,7 +76,10 @@ class GatewayProof:
 
     def jwt_svid(self, audience: str) -> str:
         """See `Proof.jwt_svid`."""
-        return asyncio.run_coroutine_threadsafe(self.svid(audience), self._loop).result(PROOF_SECONDS)
+        try:
+            return asyncio.run_coroutine_threadsafe(self.svid(audience), self._loop).result(PROOF_SECONDS)
+        except (TimeoutError, RuntimeError, CancelledError) as error:  # the loop is busy, or ends
+            raise SecretSourceError("no JWT-SVID was issued in time", "secret_unavailable") from error
 
     def x509_svid(self) -> tuple[bytes, bytes]:
         """See `Proof.x509_svid`."""

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from gateway.config import GatewayConfig
+from gateway.secrets.references import is_leased
 from identity.entries import Entry
 from identity.registry import Agent
 
@@ -69,7 +70,9 @@ def static_keys(
 
 def _backends(config: GatewayConfig) -> Iterable[StaticKey]:
     for backend in config.backends:
-        if not backend.credential:
+        if not backend.credential or backend.credential.startswith("exchange:"):  # those end by themselves
+            continue
+        if is_leased(config, backend.credential):
             continue
         # A reference names a file or a variable; what it holds is never read here.
         if backend.client_cert_file is not None:

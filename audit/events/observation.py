@@ -51,7 +51,7 @@ class Hop(Part):
     """One way that calls, records or identities take."""
 
     hop: Name = Field(description="Name, for instance `listener` or `backend:NAME`.")
-    carries: Literal["calls", "administration", "records", "identities", "policies", "digests", "metrics"]
+    carries: Literal["calls", "administration", "records", "identities", "policies", "digests", "metrics", "secrets"]
     address: Name = Field(description="Where it leads: scheme, host and port.")
     reach: Literal["network", "loopback", "unix"] = Field(description="Whether it leaves the machine.")
     encrypted: bool

@@ -43,6 +43,9 @@ GRACE_SECONDS = 30.0
 
 TICK_SECONDS = 0.5
 
+CLOSE_SECONDS = 10.0
+"""Longest time that ending the leases takes when the gateway ends (seconds)."""
+
 Unit = tuple[str, str]
 """A reference without its field, and the agent on whose behalf alone it is used; empty for all."""
 
@@ -222,7 +225,7 @@ class SecretKeeper:
             if again:
                 kept.refetched = now
             fetching = self._fetch_once(unit, kept)
-        await asyncio.shield(fetching)
+        await asyncio.wait({fetching})  # it raises nothing, and is nobody's to cancel
         return kept
 
     # kept fresh
@@ -299,8 +302,9 @@ class SecretKeeper:
         leases += [kept.fetched.lease_id for kept in self._kept.values() if kept.fetched and kept.fetched.lease_id]
         self._kept.clear()
         self._ending.clear()
-        for lease in leases:
-            await self._end_lease(lease)
+        with suppress(TimeoutError):  # whatever is left ends with the login, or with itself
+            async with asyncio.timeout(CLOSE_SECONDS):
+                await asyncio.gather(*map(self._end_lease, leases))
 
     # inside
 
@@ -317,7 +321,12 @@ class SecretKeeper:
             fetched = None
             if before is not None and before.renewable and kept.login == self._source.logins:
                 fetched = await self._renewed(before)
-            self._take(unit, kept, fetched or await self._source.fetch(unit[0]), asked)
+            fetched = fetched or await self._source.fetch(unit[0])
+            if self._kept.get(unit) is not kept:  # it was forgotten meanwhile
+                if fetched.lease_id:
+                    self.start(self._end_lease(fetched.lease_id))
+                return
+            self._take(unit, kept, fetched, asked)
         except SecretSourceError as error:
             self._failed(unit, kept, error)
         except AuditUnavailableError as error:
@@ -399,8 +408,6 @@ class SecretKeeper:
 
     def _forget(self, unit: Unit, cause: str) -> None:
         kept = self._kept.pop(unit)
-        if (fetching := self._fetching.pop(unit, None)) is not None:
-            fetching.cancel()
         for worker in kept.workers:
             self._send(worker, forget_message(unit))
         if kept.fetched is not None and kept.fetched.lease_id:

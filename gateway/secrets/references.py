@@ -5,9 +5,17 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from gateway.config.model import GatewayConfig
+from gateway.secrets.vault.places import parse_place
 
 KINDS = ("file:", "env:", "sealed:", "vault:", "exchange:")
 """What a reference begins with."""
+
+
+def is_leased(config: GatewayConfig, reference: str) -> bool:
+    """Return whether a reference names something that is made for a lease, and ends with it."""
+    if not reference.startswith("vault:"):
+        return False
+    return parse_place(reference, config.secrets.vault.mounts).engine in {"dynamic", "pki"}
 
 
 def references_of(config: GatewayConfig) -> dict[str, str]:

@@ -165,11 +165,10 @@ class VaultClient:
     def _ask(self, call: Callable[[hvac.Client], _T], what: str, place: VaultPlace | None = None) -> _T:
         """Carry out a call; one that is refused is tried once more after another login, in case the token ended."""
         token = self._logged_in(None)
-        fresh = token.taken == self._clock()
         try:
             return self._each(call, what, place, token)
         except SecretSourceError as error:
-            if error.code != "secret_denied" or fresh or not self._ended(token):
+            if error.code != "secret_denied" or not self._ended(token):
                 raise
         return self._each(call, what, place, self._logged_in(token))
 

@@ -340,3 +340,17 @@ async def test_a_control_process_that_does_not_answer_is_no_wait_for_ever(world,
     alone = WorkerSecrets(ReferenceStore(), lambda _message: None)
     with pytest.raises(UnavailableError, match="does not answer"):
         await alone.resolve(KEY)
+
+
+async def test_what_is_forgotten_while_it_is_fetched_leaves_no_lease_and_nobody_waiting(world):
+    world.vault.slow.clear()
+    world.vault.values[UNIT] = leased(b"one", "lease/1")
+    waiting = asyncio.create_task(world.code())
+    for _ in range(5):
+        await asyncio.sleep(0)
+    world.keeper.expect(set())  # a new configuration names it no more
+    world.vault.slow.set()
+    assert await waiting == "secret_unavailable"
+    await world.later(1)
+    assert world.vault.revoked == ["lease/1"]
+    assert world.keeper.inventory() == []
