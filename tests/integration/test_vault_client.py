@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import hvac
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -200,6 +201,23 @@ def test_addresses_are_tried_in_turn_and_the_one_that_serves_stays_first(bao, mo
 
 
 def test_a_namespace_is_asked_in(bao, monkeypatch):
+    bao.root.write_data("sys/namespaces/team", data={})
+    session = bao.root.adapter.session
+    inside = hvac.Client(bao.address, bao.root_token, session=session, namespace="team", allow_redirects=False)
+    inside.sys.enable_secrets_engine("kv", path="secret", options={"version": "2"})
+    inside.sys.create_or_update_policy("model", READS)
+    until = time.monotonic() + 30
+    while True:  # the engine upgrades itself first
+        try:
+            inside.write_data("secret/data/model", data={"data": {"key": "of-the-team"}})
+            break
+        except hvac.exceptions.VaultError:
+            assert time.monotonic() < until
+            time.sleep(0.05)
+    token = inside.auth.token.create(policies=["model"], ttl="10m")["auth"]["client_token"]
+    monkeypatch.setenv("GOVGATEWAY_TEST_VAULT_TOKEN", token)
+    login = {"method": "token", "token": "env:GOVGATEWAY_TEST_VAULT_TOKEN"}
+    assert value(VaultClient(settings(bao, login, namespace="team"), Shown())) == b"of-the-team"
     made, shown = by_token(bao, monkeypatch, namespace="nowhere")
     assert refusal(VaultClient(made, shown)).code in {"secret_missing", "secret_denied"}
 
