@@ -32,7 +32,6 @@ from gateway.cli import (
 )
 from gateway.cli.output import fail
 from gateway.errors import ConfigError, GatewayError
-from gateway.telemetry.logging import log_warnings_only
 from identity.errors import IdentityError
 
 app = typer.Typer(
@@ -84,7 +83,6 @@ def root(
 
 def main() -> None:
     """Run govctl. Expected failures print one message that names cause and remedy; exit status 1."""
-    log_warnings_only()
     try:
         app()
     except GatewayError as error:

@@ -71,15 +71,6 @@ def configure_logging(level: str, form: str) -> None:
         logging.getLogger(noisy).setLevel("WARNING")
 
 
-def log_warnings_only() -> None:
-    """Set up structlog for a command: its standard output is its own, and standard error has what went wrong."""
-    structlog.configure(
-        wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
-        processors=[structlog.stdlib.add_log_level, hide_secrets, structlog.dev.ConsoleRenderer(colors=False)],
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
-    )
-
-
 def hide_secrets(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """Replace secrets, and whatever lies under a confidential name, by `<secret>`."""
     for key, value in event.items():

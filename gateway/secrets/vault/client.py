@@ -3,6 +3,7 @@
 Blocking, and safe to be used from several threads. Only the process that logged in has the token.
 """
 
+import logging
 import math
 import ssl
 import threading
@@ -13,7 +14,6 @@ from typing import Any, TypeVar
 import hvac
 import hvac.exceptions
 import requests
-import structlog
 
 from gateway.config.vault import Vault
 from gateway.listener.tls import load_key_pair
@@ -24,7 +24,8 @@ from gateway.secrets.vault.login import Proof, Token, show_proof
 from gateway.secrets.vault.places import VaultPlace
 from gateway.secrets.vault.transport import open_session
 
-_log = structlog.get_logger("govgateway.secrets")
+_log = logging.getLogger("govgateway.secrets")
+"""Of the standard library: what a command prints on standard output is its own, and the gateway has this in its log."""
 
 RENEW_SHARE = 2 / 3
 """Share of a token's life after which it is renewed."""
@@ -156,7 +157,7 @@ class VaultClient:
             try:
                 self._client(self._preferred, token.value.reveal().decode()).auth.token.revoke_self()
             except (requests.RequestException, hvac.exceptions.VaultError) as error:
-                _log.warning("vault-token-not-revoked", detail=type(error).__name__)
+                _log.warning("vault-token-not-revoked: %s", type(error).__name__)
         for session in self._sessions.values():
             session.close()
 
@@ -278,7 +279,7 @@ class VaultClient:
         try:
             return self._log_in()
         except SecretSourceError as error:
-            _log.warning("vault-login-failed", detail=str(error))
+            _log.warning("vault-login-failed: %s", error)
             return token
 
     def _log_in(self) -> Token:
@@ -297,7 +298,7 @@ class VaultClient:
         if not isinstance(token, str) or not token or not isinstance(seconds, int):
             raise SecretSourceError(f"{what}: Vault gave no token", "secret_unavailable")
         self._logins += 1
-        _log.info("vault-login", method=self._login.method, seconds=seconds)
+        _log.info("vault-login: by %s, for %s seconds", self._login.method, seconds)
         return Token(Secret(token.encode()), float(seconds) or None, taken, bool(auth.get("renewable")), self._logins)
 
 
