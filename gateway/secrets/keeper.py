@@ -205,7 +205,8 @@ class SecretKeeper:
             self._send(worker, failure_message(unit, refused))
             return
         await self.have(unit, refetch=refetch)
-        self._tell(unit, kept, (worker,))
+        if self._kept.get(unit) is kept:  # else it was forgotten meanwhile, and the worker was told so
+            self._tell(unit, kept, (worker,))
 
     async def have(self, unit: Unit, *, refetch: bool = False) -> Kept:
         """Return a unit, fetched if it is not at hand.
@@ -373,7 +374,7 @@ class SecretKeeper:
         kept.fetched, kept.confirmed, kept.failures, kept.error = fetched, asked, 0, None
         kept.login = self._source.logins
         if lifetime is None:
-            kept.ends, kept.due = float("inf"), asked + refresh
+            kept.ends, kept.due = float("inf"), asked + refresh * (0.9 + 0.1 * self._chance())
         else:
             kept.ends = asked + lifetime - min(lifetime * MARGIN_SHARE, MOST_MARGIN_SECONDS)
             kept.due = asked + lifetime * RENEW_SHARE * (0.8 + 0.2 * self._chance())

@@ -149,12 +149,14 @@ def test_login_by_a_pods_token(bao, tmp_path):
         bao.kubernetes_role("gateway", api, "ai", "govgateway", ["model"])
         file = tmp_path / "token"
         file.write_text(api.token("ai", "govgateway", ["openbao"]))
-        file.chmod(0o600)
+        file.chmod(0o644)  # as Kubernetes mounts it
         login = {"method": "kubernetes", "role": "gateway", "token_file": file}
         client = VaultClient(settings(bao, login), Shown())
         assert value(client) == f"{CANARY}-2".encode()
         client.close()
         assert refusal(VaultClient(settings(bao, {**login, "role": "other"}), Shown())).code == "secret_denied"
+        missing = VaultClient(settings(bao, {**login, "token_file": tmp_path / "none"}), Shown())
+        assert "token_file" in refusal(missing).remedy
 
 
 def test_a_token_is_renewed_and_its_end_brings_another_login(bao, monkeypatch):

@@ -4,8 +4,9 @@ import json
 import time
 from pathlib import Path
 
+import pytest
 from cryptography.hazmat.primitives.serialization import Encoding
-from hvac.exceptions import InvalidRequest
+from hvac.exceptions import Forbidden, InvalidRequest
 
 from tests.support.calls import chat, eventually, plain
 from tests.support.certificates import CertificateAuthority
@@ -87,5 +88,42 @@ def test_login_by_the_discovery_document_survives_a_rotation_of_the_keys(tmp_pat
             printed = govctl(gateway.directory, "secret", "doctor", "--print-setup").stdout
             assert f"oidc_discovery_url={issuer}" in printed
             assert json.loads(govctl(gateway.directory, "secret", "doctor", "--json").stdout)
+        finally:
+            gateway.end()
+
+
+def test_login_by_the_gateways_own_svid_and_by_nobody_elses(tmp_path: Path) -> None:
+    with OpenBao(tmp_path / "bao") as bao, FaultyBackend() as backend:
+        bao.enable_kv()
+        bao.policy("gateway", RULES)
+        bao.put("vllm", key="sk-one")
+        gateway = RunningGateway(tmp_path / "home", backend.url, [MODEL])
+        gateway.edit_config(
+            {
+                "secrets": {
+                    "vault": {
+                        "addresses": [bao.address],
+                        "ca_file": str(bao.ca_file),
+                        "login": {"method": "cert", "role": "gateway"},
+                        "refresh_seconds": 1,
+                    }
+                },
+                "backends": [{"name": "default", "url": backend.url, "credential": "vault://secret/vllm#key"}],
+            }
+        )
+        agent = gateway.register("agent/caller")
+        roots = (agent.directory / "bundle.pem").read_text()
+        bao.cert_role("gateway", roots, f"spiffe://{gateway.trust_domain}/gateway", ["gateway"])
+        gateway.start()
+        try:
+            with plain(gateway, agent) as client:
+                assert client.post("/v1/chat/completions", json=chat(MODEL)).status_code == 200
+            assert ("authorization", "Bearer sk-one") in backend.requests[-1].headers
+            found = json.loads(govctl(gateway.directory, "secret", "doctor", "--json").stdout)
+            assert ("login", "pass") in {(each["step"], each["state"]) for each in found}
+            # An agent's SVID is of the same authority, and opens nothing.
+            other = bao.client(cert=(agent.directory / "svid.pem", agent.directory / "svid.key"))
+            with pytest.raises((InvalidRequest, Forbidden)):
+                other.write_data("auth/cert/login", data={"name": "gateway"})
         finally:
             gateway.end()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Protocol
 
 import hvac
@@ -10,6 +11,9 @@ from gateway.config.vault import VaultLogin
 from gateway.errors import UnavailableError
 from gateway.secrets.fetched import SecretSourceError
 from gateway.secrets.store import Secret
+
+MAX_TOKEN_BYTES = 65_536
+"""Largest token of a pod (bytes)."""
 
 
 class Proof(Protocol):
@@ -76,7 +80,7 @@ def show_proof(client: hvac.Client, login: VaultLogin, proof: Proof) -> Mapping[
             )
         case "kubernetes":
             answer = client.auth.kubernetes.login(
-                login.role, _text(proof, f"file:{login.token_file}"), use_token=False, mount_point=login.path
+                login.role, _pod_token(login.token_file), use_token=False, mount_point=login.path
             )
         case "token":
             client.token = _text(proof, login.token)
@@ -90,6 +94,18 @@ def _part(answer: Any, name: str) -> Mapping[str, Any]:
     if not isinstance(part, dict):
         raise SecretSourceError("Vault answered a login with something else", "secret_unavailable")
     return part
+
+
+def _pod_token(path: Path) -> str:
+    """Read the pod's token; Kubernetes gives the file its mode, and replaces it before the token's end."""
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_TOKEN_BYTES).decode("ascii").strip()
+    except OSError as error:
+        cause = f"the pod's token {path} cannot be read: {error.strerror}"
+        raise SecretSourceError(cause, "secret_unavailable", "Correct secrets.vault.login.token_file.") from error
+    except UnicodeDecodeError:
+        raise SecretSourceError(f"{path} is no token: it is no ASCII", "secret_unusable") from None
 
 
 def _text(proof: Proof, reference: str) -> str:
