@@ -7,6 +7,7 @@ section 4.2.
 import re
 from collections.abc import Sequence
 from datetime import datetime, timedelta
+from hashlib import sha256
 from ipaddress import ip_address
 
 from cryptography import x509
@@ -22,6 +23,8 @@ from identity.x509_svid import subject_key_id
 
 BACKDATE = timedelta(seconds=10)
 """NotBefore lies this far in the past, for clocks that are a little behind (as in SPIRE)."""
+
+_LONGEST_COMMON_NAME = 64
 
 _LABEL = "[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
 _DNS_NAME = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(\.{_LABEL})*")
@@ -84,7 +87,7 @@ def make_leaf(
     """
     return (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "govgateway")]))
+        .subject_name(_leaf_name(spiffe_id))
         .issuer_name(issuer.subject)
         .public_key(public_key)
         .serial_number(x509.random_serial_number())
@@ -99,6 +102,23 @@ def make_leaf(
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(public_key), critical=False)
         .add_extension(_issuer_key(issuer), critical=False)
         .sign(issuer_key, _digest(issuer_key))
+    )
+
+
+def _leaf_name(spiffe_id: SpiffeId) -> x509.Name:
+    """Name a leaf. Only its URI counts; the common name is for those that ask for one, such as Vault's cert method.
+
+    It is the SPIFFE ID, or a digest of one that is too long (RFC 5280, appendix A.1: 64 characters), and so never what
+    somebody could take for a host name.
+    """
+    name = str(spiffe_id)
+    if len(name) > _LONGEST_COMMON_NAME:
+        name = f"spiffe-id-sha256:{sha256(name.encode()).hexdigest()[:40]}"
+    return x509.Name(
+        [
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, "govgateway"),
+            x509.NameAttribute(NameOID.COMMON_NAME, name),
+        ]
     )
 
 
