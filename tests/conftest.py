@@ -31,7 +31,7 @@ LONGEST = (
     "test_svid_fetch", "test_audit_witness", "test_policy_following", "test_policy_activation", "test_survival",
     "test_audit_outside", "test_trust_domains", "test_audit_faults_kills", "test_policy_pipeline",
     "test_audit_faults_calls", "test_audit_postgres", "test_audit_sinks_kafka", "test_engines_agree",
-    "test_month_of_evidence",
+    "test_month_of_evidence", "test_vault_secrets",
 )  # fmt: skip
 """Modules that take half a minute and more. Run last, one of them would keep a worker busy while the others are done."""
 
