@@ -233,8 +233,10 @@ def test_a_sealed_a_silent_and_an_untrusted_server_are_told_apart(bao, monkeypat
     bao.unseal()
     assert value(client) == f"{CANARY}-2".encode()
     bao.pause()
-    silent = refusal(client)
-    bao.resume()
+    try:
+        silent = refusal(client)
+    finally:
+        bao.resume()
     assert silent.code == "secret_unavailable"
     assert "did not answer in time" in str(silent)
     other = CertificateAuthority.root("b.test", now=int(time.time()), uri="")

@@ -176,10 +176,10 @@ def test_a_first_fetch_while_vault_is_away_is_a_clear_503_and_no_restart_is_need
     gateway.edit_config({"backends": [{"name": "default", "url": backend.server.url, "credential": reference}]})
     govctl(gateway.directory, "reload")
     refused = call(gateway, agent)
+    vault.resume()
     assert refused.status_code == 503
     assert refused.json()["error"]["code"] == "secret_unavailable"
     assert "vault" not in refused.text.lower()  # a caller does not learn where keys are kept
-    vault.resume()
     eventually("calls pass again", lambda: call(gateway, agent).status_code == 200, 60)
     gateway.config_path.write_text(before)
     govctl(gateway.directory, "reload")

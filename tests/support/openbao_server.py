@@ -116,6 +116,12 @@ class OpenBaoServer:
     def pause(self) -> None:
         """Let it take connections and answer nothing."""
         self._signal(signal.SIGSTOP)
+        assert self._process is not None
+        tasks = Path(f"/proc/{self._process.pid}/task")
+        deadline = time.monotonic() + PATIENCE
+        while not all(_stopped(task) for task in tasks.iterdir()):  # the signal reaches one thread after another
+            assert time.monotonic() < deadline, "OpenBao was not stopped"
+            time.sleep(0.01)
 
     def resume(self) -> None:
         """Let it go on after `pause`."""
@@ -214,3 +220,11 @@ class OpenBaoServer:
         self._process.send_signal(signal.SIGCONT)
         self._process.wait(PATIENCE)
         self._process = None
+
+
+def _stopped(task: Path) -> bool:
+    """Whether a thread is stopped (proc_pid_stat(5): the state comes after the name in parentheses)."""
+    try:
+        return task.joinpath("stat").read_text().rpartition(")")[2].split()[0] == "T"
+    except OSError:  # it ended
+        return True
