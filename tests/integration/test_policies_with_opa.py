@@ -31,6 +31,16 @@ SYSTEMS = {
     "practising": {"risk": "limited", "practices": ["manipulation"]},
     "open": {"risk": "minimal", "regions": ["eu-west", "us-east"]},
 }
+PAY, OPEN = "vault://secret/backends/pay#key", "vault://secret/backends/open#key"
+RESTRICTED = [
+    {
+        "secrets": ["vault://secret/backends/pay#*"],
+        "roles": ["chat-user"],
+        "backends": ["eu"],
+        "actions": ["model.infer"],
+    },
+    {"secrets": ["vault://secret/*/pay#key"], "principals": ["spiffe://example.org/service/*"]},
+]
 MODELS = {"example-local": {"regions": ["local", "eu-west"], "systems": ["assistant", "open"]}}
 
 
@@ -97,6 +107,7 @@ def _with_more_systems(directory: Path) -> Path:
         path.write_text(
             path.read_text() + "".join(f"\n{name}: {json.dumps(entry)}\n" for name, entry in entries.items())
         )
+    (directory / "govgateway" / "secrets" / "data.yaml").write_text(json.dumps({"restricted": RESTRICTED}))
     return directory
 
 
@@ -163,6 +174,11 @@ def _random_call(source: random.Random) -> dict[str, Any]:
         },
         "context": {"region": source.choice(["local", "eu-west", "us-east"]), "environment": "test"},
     }
+    if source.random() < 0.3:
+        shown = [
+            {"backend": source.choice(["eu", "us"]), "secret": source.choice([PAY, OPEN, "", "odd"])} for _ in "ab"
+        ]
+        document["resource"]["credentials"] = source.choice([shown, shown[:1], []])
     if source.random() < 0.1:
         part = source.choice(["principal", "resource", "request", "context"])
         del document[part][source.choice(list(document[part]))]

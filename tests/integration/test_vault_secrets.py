@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from tests.support.answering_server import Answered, AnsweringServer, Asked, answering
-from tests.support.calls import chat, eventually, plain, records
+from tests.support.calls import chat, eventually, files_with, plain, records
 from tests.support.faulty_backend import ANSWER
 from tests.support.openbao import OpenBao
 from tests.support.running_gateway import AgentFiles, RunningGateway, govctl
@@ -250,9 +250,7 @@ def test_no_value_is_in_any_file_log_metric_or_answer_and_no_core_is_left(gatewa
     shown = govctl(gateway.directory, "config", "show", "--json").stdout + gateway.metrics()
     shown += call(gateway, agent).text
     assert CANARY not in shown
-    for path in gateway.directory.rglob("*"):
-        if path.is_file():
-            assert CANARY.encode() not in path.read_bytes(), path
+    assert files_with(gateway.directory, CANARY) == []
     for pid in (gateway.pid, *gateway.worker_pids()):
         limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
         assert next(line for line in limits if line.startswith("Max core file size")).split()[4:6] == ["0", "0"]

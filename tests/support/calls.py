@@ -5,6 +5,7 @@ import contextlib
 import json
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
@@ -100,3 +101,13 @@ def metric(gateway: RunningGateway, name: str) -> float:
         if line.startswith(name + " "):
             return float(line.rsplit(" ", 1)[1])
     return 0.0
+
+
+def files_with(directory: Path, *texts: str) -> list[Path]:
+    """Return the files below a directory that have one of the texts; those that a process removes meanwhile have not."""
+    found = []
+    for path in directory.rglob("*"):
+        with contextlib.suppress(FileNotFoundError):
+            if path.is_file() and any(text.encode() in path.read_bytes() for text in texts):
+                found.append(path)
+    return found
