@@ -122,10 +122,6 @@ class WorkerSecrets:
         used, self._used = self._used, set()
         return sorted(used)
 
-    def carry_over(self, before: "WorkerSecrets") -> None:
-        """Take over what another store was told; what waits there is answered here."""
-        self._held, self._waiting, self._used = before._held, before._waiting, before._used
-
     async def _asked(self, unit: _Unit, *, refused: bool) -> _Held:
         """Ask, or wait for the answer that is under way."""
         waiting = self._waiting.get(unit)
